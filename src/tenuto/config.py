@@ -36,7 +36,7 @@ from tenuto.settings import (
     first_repeated,
     parse_yaml as parse_yaml,
     real,
-    shown,
+    value_text,
     whole,
 )
 from tenuto.train_config import (
@@ -138,7 +138,7 @@ class System(Config):
         return self
 
 
-def _written(system: System) -> dict[str, Any]:
+def _settings_of(system: System) -> dict[str, Any]:
     """A system as a study file has it."""
     content = system.model_dump(mode="json", exclude_none=True)
     return content if system.adopted is None else {"adopted": content["adopted"]}
@@ -185,7 +185,7 @@ class StudyConfig(Config):
 
     @staticmethod
     def _system(name: Any, settings: Any) -> Any:
-        if name in SYSTEMS and settings in (None, SYSTEMS[name], _written(SYSTEMS[name])):
+        if name in SYSTEMS and settings in (None, SYSTEMS[name], _settings_of(SYSTEMS[name])):
             return SYSTEMS[name]
         if name in SYSTEMS:
             raise ValueError(
@@ -194,7 +194,7 @@ class StudyConfig(Config):
             )
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name):
             raise ValueError(
-                f"system {shown(name)} cannot be defined: choose a name of letters, digits and underscores"
+                f"system {value_text(name)} cannot be defined: choose a name of letters, digits and underscores"
             )
         if settings is None:
             raise ValueError(f"system {name!r} is unknown. {did_you_mean(name, SYSTEMS)}")
@@ -204,7 +204,7 @@ class StudyConfig(Config):
     def _as_written(self, systems: dict[str, System]) -> Any:
         if all(name in SYSTEMS for name in systems):
             return list(systems)
-        return {name: None if name in SYSTEMS else _written(system) for name, system in systems.items()}
+        return {name: None if name in SYSTEMS else _settings_of(system) for name, system in systems.items()}
 
     @model_validator(mode="after")
     def _no_seed_is_listed_twice(self) -> Self:
@@ -272,7 +272,7 @@ def read_preset(name: str) -> dict[str, Any]:
 def _check_parts(content: Any, source: str, place: str = "") -> None:
     """Refuse a part of the settings that is no mapping, which what is laid over it would hide."""
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{source}: {place}: must be a mapping of settings, got {shown(content)}.")
+        raise ConfigError(f"{source}: {place}: must be a mapping of settings, got {value_text(content)}.")
     for key in ("data", "model", "train"):
         if place in ("", "run") and content.get(key) is not None:
             _check_parts(content[key], source, f"{place}.{key}".lstrip("."))
@@ -328,15 +328,15 @@ def with_system(
     content: Mapping[str, Any], system: str, systems: Mapping[str, System] = SYSTEMS
 ) -> dict[str, Any]:
     """Plain settings of a run with those of one of ``systems`` laid over them."""
-    named = systems[system]
-    robust = None if named.robust is None else named.robust.model_dump(mode="json", exclude_none=True)
+    chosen = systems[system]
+    robust = None if chosen.robust is None else chosen.robust.model_dump(mode="json", exclude_none=True)
     train = {
-        "task_loss_weight": named.task_loss_weight,
-        "bottleneck": named.bottleneck or JOINT,
+        "task_loss_weight": chosen.task_loss_weight,
+        "bottleneck": chosen.bottleneck or JOINT,
         "robust": robust,
     }
-    merged = merge(content, {"model": {"network": named.network}, "train": train})
-    return with_adversarial(merged, named.adversarial)
+    merged = merge(content, {"model": {"network": chosen.network}, "train": train})
+    return with_adversarial(merged, chosen.adversarial)
 
 
 def with_adversarial(content: Mapping[str, Any], adversarial: bool) -> dict[str, Any]:

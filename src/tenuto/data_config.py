@@ -113,8 +113,8 @@ class DataConfig(Config):
         if values.get("concepts") == "signal" and isinstance(table, Mapping):
             return {**values, "folder": {key: table[key] for key in table if key != "concepts"}}
         if dataset != "folder" and isinstance(table, Mapping) and set(table) == {"concepts"}:
-            named = table["concepts"]
-            columns = ",".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
+            source = table["concepts"]
+            columns = ",".join(map(str, source)) if isinstance(source, list | tuple) else str(source)
             raise ValueError(
                 f"concepts {columns}: columns belong to the data set folder. {did_you_mean(columns, CONCEPT_SOURCES)}"
             )

@@ -162,11 +162,11 @@ def one_line(text: object, limit: int = 200) -> str:
     >>> one_line("\\x1b[96mblue\\x1b[0m")
     'blue'
     """
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", str(text))
-    return printable(shown if len(shown) <= limit else f"{shown[: limit - 3]}...")
+    line = re.sub(r"\x1b\[[0-9;]*m", "", str(text))
+    return printable(line if len(line) <= limit else f"{line[: limit - 3]}...")
 
 
-def printable(text: str, kept: str = "") -> str:
+def printable(text: str, exceptions: str = "") -> str:
     """Text with escapes in place of control characters and marks of the direction of writing, except those ``kept``.
 
     >>> printable("\x1b[2J")
@@ -175,7 +175,8 @@ def printable(text: str, kept: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() or one in kept else one.encode("unicode_escape").decode() for one in text
+        one if one.isprintable() or one in exceptions else one.encode("unicode_escape").decode()
+        for one in text
     )
 
 

@@ -250,13 +250,13 @@ def read_csv(
     _check_header(names, columns, path, collected)
     rows = _whole_rows(records, len(names), path, collected)
     kinds: dict[str, Callable[[_Column], Any]] = dict.fromkeys(names, _inferred)
-    for listed, read in (
+    for listed, reader in (
         (flags, lambda column: column.convert(_flag, "True or False")),
         (integers, lambda column: column.convert(_whole, "a whole number")),
         (numbers, lambda column: column.all_finite() or column.convert(_finite, "a finite number")),
         (text, lambda column: column.cells),
     ):
-        kinds.update({name: read for name in names if _is_listed(name, listed)})
+        kinds.update({name: reader for name in names if _is_listed(name, listed)})
     table: dict[str, Any] = {}
     for name, cells in zip(names, zip(*rows.values(), strict=True), strict=True):
         if name:
@@ -331,9 +331,11 @@ def _check_separator(
 
 
 def _check_header(names: Sequence[str], columns: Sequence[str], path: str | Path, problems: Problems) -> None:
-    if missing := [name for name in columns if name not in names]:
+    if missing_columns := [name for name in columns if name not in names]:
         listed = one_line(", ".join(filter(None, names))) or "nothing"
-        problems.add(FileError(f"{path}: no column {one_line(', '.join(missing))}. It has: {listed}."))
+        problems.add(
+            FileError(f"{path}: no column {one_line(', '.join(missing_columns))}. It has: {listed}.")
+        )
     for name in (name for name, count in collections.Counter(filter(None, names)).items() if count > 1):
         problems.add(FileError(f"{path}: two columns are called {quote(name)}. Rename or remove one."))
 
@@ -399,16 +401,16 @@ class _Column:
 
     def convert(self, convert: Callable[[str], Any], kind: str) -> list[Any]:
         """The values; NaN for cells that are missing or wrong."""
-        known: dict[str, Any] = dict.fromkeys(MISSING, math.nan) if self.is_optional else {}
+        constants: dict[str, Any] = dict.fromkeys(MISSING, math.nan) if self.is_optional else {}
         values = []
         for line, cell in zip(self.lines, map(str.strip, self.cells), strict=True):
-            if cell not in known:
+            if cell not in constants:
                 try:
-                    known[cell] = convert(cell)
+                    constants[cell] = convert(cell)
                 except ValueError:
                     place = f"{self.path}: line {line}, column {one_line(self.name)}"
                     self.problems.add(FileError(f"{place}: {quote(cell)} is not {kind}. Correct that cell."))
-            values.append(known.get(cell, math.nan))
+            values.append(constants.get(cell, math.nan))
         return values
 
 

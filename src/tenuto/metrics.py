@@ -95,8 +95,8 @@ def distances(clean: Values, attacked: Values) -> tuple[Values, Values]:
         attacked: The same of the attacked clips.
     """
     apart = attacked - clean, _centred(clean)
-    moved, spread = (np.asarray(np.linalg.norm(difference, axis=1), np.float64) for difference in apart)
-    return moved, spread
+    distance, spread = (np.asarray(np.linalg.norm(difference, axis=1), np.float64) for difference in apart)
+    return distance, spread
 
 
 def is_constant(values: ArrayLike) -> NDArray[np.bool_]:
@@ -282,8 +282,8 @@ def _mean_of(each: Labelled, where_defined: bool = False) -> Callable[[ArrayLike
 
     def mean(label: ArrayLike, prediction: ArrayLike) -> float:
         values = each(label, prediction)
-        kept = values[~np.isnan(values)] if where_defined else values
-        return float(kept.mean()) if len(kept) else float("nan")
+        counted = values[~np.isnan(values)] if where_defined else values
+        return float(counted.mean()) if len(counted) else float("nan")
 
     return mean
 

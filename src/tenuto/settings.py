@@ -128,7 +128,7 @@ def parse_yaml(content: str, source: str) -> dict[str, Any]:
             f"{source}: not YAML ({one_line(' '.join(str(error).split()))}). Correct that line."
         ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{source}: must be a mapping of settings, got {shown(values)}.")
+        raise ConfigError(f"{source}: must be a mapping of settings, got {value_text(values)}.")
     return values
 
 
@@ -140,7 +140,7 @@ def first_repeated(values: Sequence[Any]) -> Any:
     return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value from a file as one short line of a message."""
     return one_line(reprlib.repr(value), 80)
 
@@ -167,7 +167,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         fields = _fields_at(model, problem["loc"][:-1])
         return f"unknown key {place}. {did_you_mean(str(problem['loc'][-1]), fields)}"
     value = problem.get("input")
-    got = "" if isinstance(value, Mapping) or value is None else f", got {shown(value)}"
+    got = "" if isinstance(value, Mapping) or value is None else f", got {value_text(value)}"
     message = MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     message = one_line(message.replace("Input should be", "must be"), 1000).rstrip(".")
     return f"{place}: {message}{got}."

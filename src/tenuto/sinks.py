@@ -50,7 +50,7 @@ class TensorBoard:
     """Event files below ``tensorboard`` in the folder of the run, those of attacks in a folder of their own."""
 
     def __init__(self, folder: Path, run: str, part: str) -> None:
-        with _needed("tensorboard"):
+        with _requires("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
         place = folder / "tensorboard"
@@ -75,7 +75,7 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: Path, run: str, part: str) -> None:
-        with _needed("wandb"):
+        with _requires("wandb"):
             import wandb
 
         name = run if part == "training" else f"{run}-{part}"
@@ -99,7 +99,7 @@ class MLflow:
     """
 
     def __init__(self, folder: Path, run: str, part: str) -> None:
-        with _needed("mlflow"):
+        with _requires("mlflow"):
             from mlflow import MlflowClient
 
         name = run if part == "training" else f"{run}-{part}"
@@ -124,7 +124,7 @@ class MLflow:
 
 
 @contextmanager
-def _needed(extra: str) -> Iterator[None]:
+def _requires(extra: str) -> Iterator[None]:
     """Import an optional package in this block. Raises `ConfigError` where it is not installed."""
     try:
         yield

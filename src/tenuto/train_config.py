@@ -50,8 +50,8 @@ class RobustConfig(Config):
         if isinstance(value, str):
             return {"method": value}
         if isinstance(value, Mapping) and value.keys() & cls.model_fields.keys() and "method" not in value:
-            given = ", ".join(name for name in cls.model_fields if name in value)
-            raise ValueError(f"{given} needs a method of robust training. Choose one, such as `robust=fast`")
+            names = ", ".join(name for name in cls.model_fields if name in value)
+            raise ValueError(f"{names} needs a method of robust training. Choose one, such as `robust=fast`")
         return value
 
 

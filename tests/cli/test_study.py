@@ -197,7 +197,7 @@ def test_status_sees_who_is_at_work(tenuto, tmp_path):
         tmp_path,
         **{"A2E-6-0": {"stage": attack, "epoch": 40, "steps": 250, "steps_total": 1000}, "A2E-21-0": {}},
     )
-    with journal.held(folder, journal.STUDY, 0), journal.held(folder, "A2E-6-0", 0):
+    with journal.hold(folder, journal.STUDY, 0), journal.hold(folder, "A2E-6-0", 0):
         outcome = tenuto("study", "status", folder)
     assert outcome.exit_code == 0
     assert f"{attack} 25%" in outcome.stdout
@@ -215,7 +215,7 @@ def lost(tmp_path):
 
 
 def test_status_says_why_a_run_failed_that_another_process_has(tenuto, lost):
-    with journal.held(lost, "A2E-6-0", 0):
+    with journal.hold(lost, "A2E-6-0", 0):
         outcome = tenuto("study", "status", lost)
         content = json.loads(tenuto("study", "status", lost, "--json").stdout)
     assert outcome.exit_code == 1
@@ -269,7 +269,7 @@ def test_a_call_that_is_refused_leaves_the_request_to_end_another(
 ):
     monkeypatch.setattr("tenuto.study.engines.STUDY_PATIENCE", 0.0)
     request_stop(tmp_path)
-    with journal.held(tmp_path, journal.STUDY, 0):
+    with journal.hold(tmp_path, journal.STUDY, 0):
         sentence = refused("study", "run", file, "--root", music, "--out", tmp_path)
     assert "is working on the study" in sentence
     assert StudyFolder(tmp_path).stop.is_file()
@@ -282,7 +282,7 @@ def test_a_file_in_the_place_of_the_study_s_folder_is_refused(refused, music, fi
 def test_status_of_an_unfinished_study_without_locks_shows_the_last_stage(tenuto, tmp_path, monkeypatch):
     folder = begun(tmp_path, **{"A2E-6-0": {"stage": "train", "epoch": 7}})
     for name in (journal.STUDY, "A2E-6-0"):
-        with journal.held(folder, name, 0):
+        with journal.hold(folder, name, 0):
             pass
 
     def flock(*arguments):

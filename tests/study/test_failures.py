@@ -61,7 +61,7 @@ def test_a_failure_that_a_run_could_not_write_down_is_in_its_record(music, tmp_p
 def test_the_record_of_a_run_that_another_process_has_is_left_alone(music, tmp_path):
     run = begun(tmp_path, music)
     before = journal.record_path(tmp_path, run).read_bytes()
-    with journal.held(tmp_path, run, patience=0):
+    with journal.hold(tmp_path, run, patience=0):
         run_study(TINY, tmp_path, music, Deadly("at work on it"), silent)
     assert journal.record_path(tmp_path, run).read_bytes() == before
     assert journal.read(tmp_path, journal.STUDY).notes["failed"] == {run: "at work on it"}
@@ -82,7 +82,7 @@ def test_signals_do_not_end_a_worker():
 def test_a_second_driver_is_refused_in_one_sentence(music, tmp_path, monkeypatch):
     monkeypatch.setattr("tenuto.study.engines.STUDY_PATIENCE", 0.0)
     with (
-        journal.held(tmp_path, journal.STUDY, patience=0),
+        journal.hold(tmp_path, journal.STUDY, patience=0),
         pytest.raises(TenutoError, match="is working on the study"),
     ):
         run_study(TINY, tmp_path, music, report=silent)

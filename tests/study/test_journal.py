@@ -10,7 +10,7 @@ import pytest
 from tenuto.errors import FileError, TenutoError
 from tenuto.files import read_json, write_bytes, write_json, write_text
 from tenuto.study import journal
-from tenuto.study.journal import Entry, held, is_held, read, standing
+from tenuto.study.journal import Entry, hold, is_held, read, standing
 from tests.study import small
 
 
@@ -113,17 +113,17 @@ def test_a_record_says_who_wrote_it(tmp_path):
 
 
 def test_only_one_is_at_work_on_a_run(tmp_path):
-    with held(tmp_path, "run", patience=0):
+    with hold(tmp_path, "run", patience=0):
         assert is_held(tmp_path, "run")
         with (
             pytest.raises(TenutoError, match=r"another process .* is working on run"),
-            held(tmp_path, "run", 0),
+            hold(tmp_path, "run", 0),
         ):
             pass
-        with held(tmp_path, "other", patience=0):
+        with hold(tmp_path, "other", patience=0):
             assert is_held(tmp_path, "other")
     assert not is_held(tmp_path, "run")
-    with held(tmp_path, "run", patience=0):
+    with hold(tmp_path, "run", patience=0):
         pass
 
 
@@ -147,7 +147,7 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(without_locks, t
         pytest.raises(
             FileError, match=r"\.run\.lock: its file system has no locks .* Mount it with flock"
         ) as caught,
-        held(tmp_path, "run", patience=0),
+        hold(tmp_path, "run", patience=0),
     ):
         pass
     assert os.strerror(number) in str(caught.value)
@@ -157,7 +157,7 @@ def test_a_lock_that_cannot_be_written_is_not_blamed_on_the_file_system(without_
     without_locks(errno.EROFS)
     with (
         pytest.raises(FileError, match=r"\.run\.lock: cannot write: the file system is read-only"),
-        held(tmp_path, "run", 0),
+        hold(tmp_path, "run", 0),
     ):
         pass
 
@@ -173,7 +173,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
 
 def test_without_locks_a_run_keeps_the_stage_it_was_last_at(without_locks, tmp_path):
-    with held(tmp_path, "run", patience=0):
+    with hold(tmp_path, "run", patience=0):
         Entry(tmp_path, "run").note(True, stage="train")
     without_locks(errno.ENOLCK)
     assert is_held(tmp_path, "run") is None
@@ -184,7 +184,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from tenuto.study import journal
-with journal.held(Path(sys.argv[1]), "run", 0):
+with journal.hold(Path(sys.argv[1]), "run", 0):
     print("held", flush=True)
     time.sleep(100)
 """
@@ -211,7 +211,7 @@ def test_a_refused_call_leaves_the_record_as_it_was(tmp_path, before):
 
 
 def test_a_run_that_was_begun_is_stopped_when_nobody_is_at_work_on_it(tmp_path):
-    with held(tmp_path, "run", patience=0):
+    with hold(tmp_path, "run", patience=0):
         Entry(tmp_path, "run").note(True, stage="train")
         assert standing(tmp_path, "run").stage == "train"
     assert standing(tmp_path, "run").stage == journal.STOPPED

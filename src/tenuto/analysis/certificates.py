@@ -120,8 +120,8 @@ def sandwich(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Sandwich:
         for system, _, sigma in counts.index[(counts > 1).any(axis=1)]
     ]
     if "confidence" in rows and (groups["confidence"].nunique() > 1).any():
-        named = ", ".join(f"{one:g}" for one in sorted(rows["confidence"].unique()))
-        more.append(f"bounds of several confidences ({named}) are averaged.")
+        levels = ", ".join(f"{one:g}" for one in sorted(rows["confidence"].unique()))
+        more.append(f"bounds of several confidences ({levels}) are averaged.")
     return Sandwich(lines[list(SANDWICH)], (*remarks, *more))
 
 
@@ -137,7 +137,7 @@ def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
         FileError: No such folder, or a damaged file.
     """
     runs = [run for folder in folders for run in StudyFolder(folder).runs()]
-    found: dict[tuple[str, str, float], list[pd.DataFrame]] = {}
+    by_sigma: dict[tuple[str, str, float], list[pd.DataFrame]] = {}
     outdated = 0
     for run in runs:
         files = run.certificate_files(part)
@@ -148,39 +148,42 @@ def from_folders(folders: Sequence[str | Path], part: str = "test") -> Sandwich:
                 continue
             first = table.iloc[0]
             key = str(first["run"]), str(first["unit"]), float(first["sigma"])
-            found.setdefault(key, []).append(table)
-    if not found:
-        named = ", ".join(map(str, folders))
+            by_sigma.setdefault(key, []).append(table)
+    if not by_sigma:
+        listing = ", ".join(map(str, folders))
         raise DataError(
-            f"{named}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma "
+            f"{listing}: there are no certificates of {part} clips and present weights. `tenuto certify RUN --sigma "
             "0.216 --attack-steps 50` makes some."
         )
-    chosen = {key: _preferred(tables) for key, tables in found.items()}
-    remarks = _left_out(found, chosen)
+    chosen = {key: _preferred(tables) for key, tables in by_sigma.items()}
+    remarks = _left_out(by_sigma, chosen)
     if outdated:
         remarks.append(f"tables of certificates of earlier weights were left out: {outdated}.")
     return sandwich(pd.concat(chosen.values(), ignore_index=True), remarks)
 
 
 def _left_out(
-    found: Mapping[tuple[str, str, float], Sequence[pd.DataFrame]],
+    by_sigma: Mapping[tuple[str, str, float], Sequence[pd.DataFrame]],
     chosen: Mapping[tuple[str, str, float], pd.DataFrame],
 ) -> list[str]:
     """Which tables were left out, with the numbers of their clips where these differ."""
-    number = sum(map(len, found.values()))
-    if number == len(found):
+    number = sum(map(len, by_sigma.values()))
+    if number == len(by_sigma):
         return []
     remarks = [
-        f"{number - len(found)} of {number} tables of certificates were left out: another one of the same run, input "
+        f"{number - len(by_sigma)} of {number} tables of certificates were left out: another of the same run, input "
         "and sigma has an attack, more clips, more draws or a stronger attack."
     ]
-    for key, tables in found.items():
-        taken, counts = chosen[key], sorted({_clips(table) for table in tables}, reverse=True)
+    for key, tables in by_sigma.items():
+        chosen_tables, counts = chosen[key], sorted({_clips(table) for table in tables}, reverse=True)
         if len(counts) > 1:
-            named, attack = ", ".join(map(str, counts)), "with" if "attacked" in taken else "without"
+            listing, attack = (
+                ", ".join(map(str, counts)),
+                "with" if "attacked" in chosen_tables else "without",
+            )
             remarks.append(
-                f"{key[0]}, sigma {key[2]:g}: tables have different numbers of clips ({named}). That of "
-                f"{_clips(taken)} clips, {attack} an attack, was taken."
+                f"{key[0]}, sigma {key[2]:g}: tables have different numbers of clips ({listing}). That of "
+                f"{_clips(chosen_tables)} clips, {attack} an attack, was taken."
             )
     return remarks
 

@@ -342,8 +342,8 @@ def _remarks(
             add(f"The interval of a system's mean resamples {over}", name)
     for first, second in pairs:
         shared = seeds[first] & seeds[second]
-        if left := seeds[first] ^ seeds[second]:
-            listed = ", ".join(str(seed) for seed in sorted(left))
+        if unpaired := seeds[first] ^ seeds[second]:
+            listed = ", ".join(str(seed) for seed in sorted(unpaired))
             add(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
         if len(shared) < FEWEST_SEEDS:
             add(f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds", f"{first}:{second}")

@@ -63,7 +63,7 @@ def area(epsilons: ArrayLike, values: ArrayLike, in_db: bool = False) -> Values:
     >>> float(area([0.0, 0.01, 0.1], [1.0, 2.0, 3.0], in_db=True))  # 2.5 over 20 dB
     50.0
     """
-    places, heights = _drawn(epsilons, values, in_db)
+    places, heights = _on_axis(epsilons, values, in_db)
     return np.asarray(np.trapezoid(heights, places, axis=-1))
 
 
@@ -76,13 +76,13 @@ def mean_excess(epsilons: ArrayLike, values: ArrayLike, in_db: bool = False) -> 
     1.5
     """
     heights = np.asarray(values, np.float64)
-    places, excess = _drawn(epsilons, heights - heights[..., :1], in_db)
+    places, excess = _on_axis(epsilons, heights - heights[..., :1], in_db)
     if len(places) == 1:  # one budget in dB: the axis is one point
         return np.asarray(excess[..., 0])
     return np.asarray(np.trapezoid(excess, places, axis=-1) / (places[-1] - places[0]))
 
 
-def _drawn(epsilons: ArrayLike, values: ArrayLike, in_db: bool) -> tuple[Values, Values]:
+def _on_axis(epsilons: ArrayLike, values: ArrayLike, in_db: bool) -> tuple[Values, Values]:
     """Places on the axis (steps,), rising, and the values there."""
     steps, heights = np.asarray(epsilons, np.float64), np.asarray(values, np.float64)
     return (20 * np.log10(steps[1:]), heights[..., 1:]) if in_db else (steps, heights)

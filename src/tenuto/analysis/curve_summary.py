@@ -47,15 +47,15 @@ def summary_line(
         draws: Bootstrap resamplings.
         seed: Of the bootstrap.
     """
-    errors, moved = (heights[quantity][system] for quantity in SUMMARY_QUANTITIES)
+    errors, movements = (heights[quantity][system] for quantity in SUMMARY_QUANTITIES)
     mean = errors.mean(axis=(0, 1))
     excess = statistics.crossed_interval(
         mean_excess(epsilons, errors, axis.in_db), draws, seed, INTERVAL_LEVEL
     )
-    drawn = np.stack(
+    lines = np.stack(
         [statistics.bootstrap_means(table, draws, seed) for table in np.moveaxis(errors, -1, 0)], axis=-1
     )
-    doubled = _doubled(epsilons, drawn, axis)
+    doubled = _doubled(epsilons, lines, axis)
     # Draws in which the error never doubles are infinite, so the ends must be draws, not points between two.
     ends = np.quantile(doubled, [(1 - INTERVAL_LEVEL) / 2, (1 + INTERVAL_LEVEL) / 2], method="inverted_cdf")
     line = {
@@ -75,7 +75,7 @@ def summary_line(
     if excess.resampled != "nothing":
         low, high = sorted(axis.value(float(end)) for end in ends)
         line |= {"doubling_low": low, "doubling_high": high}
-    return line | _beyond(system, axis, epsilons, moved.mean(axis=(0, 1)), changes)
+    return line | _beyond(system, axis, epsilons, movements.mean(axis=(0, 1)), changes)
 
 
 def _doubled(epsilons: Sequence[float], errors: Values, axis: Norm) -> Values:
@@ -85,7 +85,7 @@ def _doubled(epsilons: Sequence[float], errors: Values, axis: Norm) -> Values:
 
 
 def _beyond(
-    system: str, axis: Norm, epsilons: Sequence[float], moved: Values, changes: pd.DataFrame
+    system: str, axis: Norm, epsilons: Sequence[float], movements: Values, changes: pd.DataFrame
 ) -> dict[str, Any]:
     """The natural change that moves a system most, and the size from which on the attack moves it further."""
     own = baseline.natural_means(changes)
@@ -93,8 +93,8 @@ def _beyond(
     if own.empty:
         return {}
     most = own.sort_values("moved").iloc[-1]
-    exceeds = moved.max() > most["moved"]  # a model that nothing moves is not moved further by an attack
-    reach = float(crossing(epsilons, moved, float(most["moved"]), axis.in_db)) if exceeds else math.inf
+    exceeds = movements.max() > most["moved"]  # a model that nothing moves is not moved further by an attack
+    reach = float(crossing(epsilons, movements, float(most["moved"]), axis.in_db)) if exceeds else math.inf
     return {
         "natural": float(most["moved"]),
         "natural_change": str(most["change"]),

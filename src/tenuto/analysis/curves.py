@@ -189,12 +189,14 @@ def with_budgets(protocols: Mapping[str, pd.DataFrame]) -> str | None:
 
 def _limited(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of test clips that have a budget. Raises `DataError` for several protocols, or where there are none."""
-    if (named := rows["protocol"].unique()).size > 1:
-        raise DataError(f"the rows hold {len(named)} protocols ({', '.join(named)}); choose one of them.")
+    if (protocols := rows["protocol"].unique()).size > 1:
+        raise DataError(
+            f"the rows hold {len(protocols)} protocols ({', '.join(protocols)}); choose one of them."
+        )
     limited = rows[rows["epsilon"].notna() & (rows["split"] == "test")].reset_index(drop=True)
     if limited.empty:
         raise DataError(
-            f"{', '.join(named)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
+            f"{', '.join(protocols)}: no row of a test clip has an epsilon, so there is no curve to draw; attack the "
             f"test clips with a protocol of several budgets, such as {DEFAULT_PROTOCOL}."
         )
     return limited
@@ -240,8 +242,8 @@ def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
     for epsilon, group in steps.items():
         measured = run_metrics(group).rename(columns={"folder": "run", "clean_corr_avg": "clean_correlation"})
-        moved = _moved(group).groupby(group["run"]).mean()
-        attacked = measured.assign(epsilon=epsilon, moved=measured["run"].map(moved))
+        movement = _movement(group).groupby(group["run"]).mean()
+        attacked = measured.assign(epsilon=epsilon, moved=measured["run"].map(movement))
         if not parts:
             clean = {"mae": measured["clean_mae"], "correlation": measured["clean_correlation"]}
             parts.append(measured.assign(epsilon=0.0, moved=0.0, **clean))
@@ -254,7 +256,7 @@ def _curve(steps: dict[float, pd.DataFrame]) -> pd.DataFrame:
     return ranked.drop(columns="order")
 
 
-def _moved(group: pd.DataFrame) -> pd.Series[float]:
+def _movement(group: pd.DataFrame) -> pd.Series[float]:
     """Mean absolute change of the predictions of every row."""
     change = np.abs(values_of(group, "adversarial") - values_of(group, "clean"))
     return pd.Series(change.mean(axis=1), index=group.index)
@@ -360,14 +362,14 @@ def _with_db(table: pd.DataFrame, axis: Norm, prefix: str = "") -> pd.DataFrame:
         return table
     place = table.columns.get_loc(f"{prefix}epsilon")
     assert isinstance(place, int)
-    changed = table.copy()
-    changed.insert(place + 1, f"{prefix}db", table[f"{prefix}epsilon"].astype(float).map(axis.value))
-    return changed
+    with_db = table.copy()
+    with_db.insert(place + 1, f"{prefix}db", table[f"{prefix}epsilon"].astype(float).map(axis.value))
+    return with_db
 
 
 def _matrices(steps: dict[float, pd.DataFrame]) -> dict[str, dict[str, Values]]:
     """Quantity -> system -> (seeds, clips, 1 + epsilons), both in order; epsilon 0 first."""
-    tables = [comparison.clip_errors(group).assign(moved=_moved(group)) for group in steps.values()]
+    tables = [comparison.clip_errors(group).assign(moved=_movement(group)) for group in steps.values()]
     tables.insert(0, tables[0].assign(attacked=tables[0]["clean"], moved=0.0))
     return {
         quantity: {

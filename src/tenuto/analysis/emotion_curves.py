@@ -25,8 +25,8 @@ def emotion_curves(rows: pd.DataFrame) -> pd.DataFrame:
             if own.empty:
                 continue
             change = sign * (own[f"adversarial_{emotion}"] - own[f"clean_{emotion}"])
-            named = own.assign(emotion=emotion, direction=direction, change=change)
-            farthest = named.groupby([*keys, "clip"], sort=False)["change"].max()
+            with_names = own.assign(emotion=emotion, direction=direction, change=change)
+            farthest = with_names.groupby([*keys, "clip"], sort=False)["change"].max()
             means = sign * farthest.groupby(keys, sort=False).mean()
             pushes = means.reset_index()
             still = pushes.drop_duplicates(keys[:-1]).assign(epsilon=0.0, change=0.0)

@@ -59,7 +59,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             skipped = own["clip"].nunique() - len(group)
             grade = _grade(change) if is_graded else {}
             counts = {"clips": len(group), "skipped": skipped}
-            lines.append({**about, "change": change, **grade, **counts, **_moved(group)})
+            lines.append({**about, "change": change, **grade, **counts, **_movement(group)})
     return pd.DataFrame(lines)
 
 
@@ -115,12 +115,12 @@ def _corruption(of_clips: pd.DataFrame, system: str, draws: int, seed: int) -> d
         name: own.pivot(index="seed", columns="clip", values=name)
         for name in ("moved", "error", "clean_error")
     }
-    if missing := [str(clip) for clip in tables["error"] if tables["error"][clip].isna().any()]:
+    if gaps := [str(clip) for clip in tables["error"] if tables["error"][clip].isna().any()]:
         raise DataError(
-            f"{system}: not every run has natural-2 rows of clip {missing[0]}. Measure the same clips of every run, or "
+            f"{system}: not every run has natural-2 rows of clip {gaps[0]}. Measure the same clips of every run, or "
             "leave a run out."
         )
-    error, clean, moved = (tables[name].to_numpy() for name in ("error", "clean_error", "moved"))
+    error, clean, movement = (tables[name].to_numpy() for name in ("error", "clean_error", "moved"))
     total, increase = (statistics.crossed_interval(values, draws, seed) for values in (error, error - clean))
     return {
         "system": system,
@@ -133,7 +133,7 @@ def _corruption(of_clips: pd.DataFrame, system: str, draws: int, seed: int) -> d
         "increase": increase.mean,
         "increase_low": increase.low,
         "increase_high": increase.high,
-        "moved": float(moved.mean()),
+        "moved": float(movement.mean()),
         "resampled": total.resampled,
     }
 
@@ -159,17 +159,17 @@ def _graded(rows: pd.DataFrame) -> pd.DataFrame:
         if (count := own["run"].nunique()) > 1:
             raise DataError(f"{system} has {count} runs of seed {seed}; leave all but one of them out.")
     check_same_labels(rows)
-    moved = np.abs(values_of(rows, "adversarial") - values_of(rows, "clean")).mean(axis=1)
-    return rows.assign(moved=moved, error=row_errors(rows), clean_error=row_errors(rows, "clean"))
+    movement = np.abs(values_of(rows, "adversarial") - values_of(rows, "clean")).mean(axis=1)
+    return rows.assign(moved=movement, error=row_errors(rows), clean_error=row_errors(rows, "clean"))
 
 
-def _moved(group: pd.DataFrame) -> dict[str, float]:
+def _movement(group: pd.DataFrame) -> dict[str, float]:
     names = ("moved", "clean_mae", "mae", "clean_correlation", "correlation")
     if group.empty:
         return dict.fromkeys(names, math.nan)
-    label, clean, changed = (values_of(group, kind) for kind in VALUE_KINDS)
-    errors = [float(np.abs(a - b).mean()) for a, b in ((changed, clean), (clean, label), (changed, label))]
-    r = [float(metrics.pearson(label, one).mean()) for one in (clean, changed)]
+    label, clean, after = (values_of(group, kind) for kind in VALUE_KINDS)
+    errors = [float(np.abs(a - b).mean()) for a, b in ((after, clean), (clean, label), (after, label))]
+    r = [float(metrics.pearson(label, one).mean()) for one in (clean, after)]
     return dict(zip(names, [*errors, *r], strict=True))
 
 
@@ -177,8 +177,8 @@ def natural_means(changes: pd.DataFrame) -> pd.DataFrame:
     """Natural changes of a system, means over its runs: ``system change moved mae``; what no clip has is left out."""
     if changes.empty:
         return pd.DataFrame(columns=["system", "change", "moved", "mae"])
-    made = changes[changes["clips"] > 0]
-    return made.groupby(["system", "change"], sort=False)[["moved", "mae"]].mean().reset_index()
+    nonempty = changes[changes["clips"] > 0]
+    return nonempty.groupby(["system", "change"], sort=False)[["moved", "mae"]].mean().reset_index()
 
 
 def emotion_changes(rows: pd.DataFrame) -> dict[str, float]:

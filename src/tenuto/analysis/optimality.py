@@ -85,7 +85,7 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
         raise DataError("no row of a test clip has an epsilon, so there is no curve. Attack with budgets.")
     unit_of(limited)
     single = {f"{emotion} {direction}" for emotion in emotion_names(limited) for direction in DIRECTIONS}
-    named = limited.assign(
+    with_names = limited.assign(
         objective=limited["objective"].where(~limited["objective"].isin(single), EACH),
         error=row_errors(limited),
         clean_error=row_errors(limited, "clean"),
@@ -94,9 +94,9 @@ def compare_attacks(rows: pd.DataFrame) -> Optimality:
     budgets: list[dict[str, Any]] = []
     remarks: list[str] = []
     groups = sorted(
-        named.groupby(["run", "norm"], sort=False), key=lambda group: norm_order(str(group[0][1]))
+        with_names.groupby(["run", "norm"], sort=False), key=lambda group: norm_order(str(group[0][1]))
     )
-    protocols = dict.fromkeys(named["protocol"])
+    protocols = dict.fromkeys(with_names["protocol"])
     for (run, norm), own in groups:
         about = {"run": run, "norm": norm}
         if lacking := [name for name in protocols if name not in set(own["protocol"])]:
@@ -144,11 +144,11 @@ class _Field:
     def _errors(self, rows: pd.DataFrame) -> Values:
         """Largest error of every clip at every budget or a smaller one, (clips, 1 + budgets); the clean one first."""
         largest = rows.pivot_table(index="clip", columns="epsilon", values="error", aggfunc="max")
-        missing = sorted(set(self.clean.index) - set(largest.index))
-        if missing:
+        absent = sorted(set(self.clean.index) - set(largest.index))
+        if absent:
             what = " ".join(str(rows[name].iloc[0]) for name in ("protocol", "attack", "objective"))
             raise DataError(
-                f"{rows['run'].iloc[0]}: {what} was not run on clip {missing[0]} ({len(missing)} in all), other "
+                f"{rows['run'].iloc[0]}: {what} was not run on clip {absent[0]} ({len(absent)} in all), other "
                 "attacks were. Compare attacks on the same clips."
             )
         table = largest.reindex(index=self.clean.index, columns=self.epsilons)

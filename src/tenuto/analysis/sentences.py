@@ -83,8 +83,8 @@ def run_means(rows: pd.DataFrame) -> Effects:
     """What the attack of these rows does to every system. Raises `DataError`, see `systems.selection`."""
     measured = run_metrics(rows)
     difference = measured["adversarial_mae"] - measured["clean_mae"]
-    lost = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
-    return Effects(measured.assign(difference=difference, lost=lost))
+    losses = measured["clean_corr_avg"] - measured["adversarial_corr_avg"]
+    return Effects(measured.assign(difference=difference, lost=losses))
 
 
 def summarise(rows: pd.DataFrame, scale: tuple[float, float] | None = None) -> list[str]:
@@ -99,7 +99,7 @@ def summarise(rows: pd.DataFrame, scale: tuple[float, float] | None = None) -> l
     """
     chosen = selection(rows)
     effects = run_means(chosen)
-    sentences = [_clean(effects), moved(effects), _ranking(effects), _levels(effects)]
+    sentences = [_clean(effects), movement(effects), _ranking(effects), _levels(effects)]
     sentences += [_outside(chosen, effects, scale_of(chosen) or scale), _size(chosen), _caution(chosen)]
     return [sentence for sentence in sentences if sentence]
 
@@ -112,7 +112,7 @@ def _clean(effects: Effects) -> str:
     return f"On clean test clips, mean correlation with the ratings and MAE are: {each}."
 
 
-def moved(effects: Effects) -> str:
+def movement(effects: Effects) -> str:
     """Which system the attack changes least and most, by both measures, clean -> attacked."""
     means = effects.means
     if effects.is_zero:
@@ -147,7 +147,7 @@ def against(effects: Effects, first: str, second: str) -> str:
     """
     both = effects.of(first, second)
     if both.is_zero:
-        return moved(both)
+        return movement(both)
     plain, concepts = (both.means.loc[name].to_dict() for name in (first, second))
     levels = f" {_levels(both)}".rstrip()
     error = both.by_error.compare(second, first)
@@ -155,8 +155,8 @@ def against(effects: Effects, first: str, second: str) -> str:
     numbers = f"the attack changes its MAE by {error_change(concepts)} against {error_change(plain)}"
     if math.isnan(concepts["lost"]) or math.isnan(plain["lost"]):
         return f"{verdict} by MAE; the correlation is not defined: {numbers}.{levels}"
-    lost = both.by_correlation.compare(second, first)
-    by = "by both measures" if error == lost else f"by MAE and {VERDICTS[lost][1]} by correlation"
+    loss = both.by_correlation.compare(second, first)
+    by = "by both measures" if error == loss else f"by MAE and {VERDICTS[loss][1]} by correlation"
     return (
         f"{verdict} {by}: {numbers}, and its correlation with the ratings by {correlation_change(concepts)} against "
         f"{correlation_change(plain)}.{levels}"
@@ -235,12 +235,12 @@ def _outside(rows: pd.DataFrame, effects: Effects, scale: tuple[float, float] | 
     low, high = scale
     share = float(outside(values_of(rows, "adversarial"), scale).mean())
     clipped = errors_per_clip(rows, low, high).groupby("system")["attacked"].mean()
-    shown = f"{share:.0%} of attacked predictions lie outside the scale {low:g} to {high:g}"
+    text = f"{share:.0%} of attacked predictions lie outside the scale {low:g} to {high:g}"
     if len(clipped) == 1:
-        return f"{shown}; clipped to it, the MAE is {clipped.iloc[0]:.2f}."
+        return f"{text}; clipped to it, the MAE is {clipped.iloc[0]:.2f}."
     raw = effects.means["mae"]
     return (
-        f"{shown}; the MAE after the attack differs between systems by up to {raw.max() - raw.min():.2f}, with "
+        f"{text}; the MAE after the attack differs between systems by up to {raw.max() - raw.min():.2f}, with "
         f"predictions clipped to the scale by up to {clipped.max() - clipped.min():.2f}."
     )
 
@@ -250,18 +250,20 @@ def _size(rows: pd.DataFrame) -> str:
     budget = " The attack has no budget." if (rows["norm"] == "none").all() else ""
     largest, unit = rows["linf"].dropna(), unit_of(rows)
     change = f"The largest change of {words.entry(unit)}"
-    if heard := _heard(rows):
-        return f"The perturbations have {heard}.{budget}"
+    if audibility := _audibility(rows):
+        return f"The perturbations have {audibility}.{budget}"
     if len(largest):
         return f"{change} has a median of {largest.median():.2g} {words.after_number(unit)}.{budget}"
-    stored = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
+    stored_norms = rows["stored_l2"].dropna() if "stored_l2" in rows else largest
     stored_norm = (
-        f"; the stored perturbations have a median L2 norm of {stored.median():.3g}" if len(stored) else ""
+        f"; the stored perturbations have a median L2 norm of {stored_norms.median():.3g}"
+        if len(stored_norms)
+        else ""
     )
     return f"{change} was not recorded{stored_norm}.{budget}"
 
 
-def _heard(rows: pd.DataFrame) -> str:
+def _audibility(rows: pd.DataFrame) -> str:
     """How loud perturbations of waveforms are, where that was recorded."""
     ratios = {"snr_db": "a median signal-to-noise ratio of", "nmr_db": "a median noise-to-mask ratio of"}
     values = {title: rows[name].dropna() for name, title in ratios.items() if name in rows}

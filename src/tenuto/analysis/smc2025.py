@@ -182,13 +182,13 @@ def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
             sentences.append(
                 f"No t-test of {first} against {second}: they share too few seeds and clips, or all differ equally."
             )
-    used = figure4_seed(chosen, seed)
-    if seed is None and used != FIGURE_4_SEED:
-        sentences.append(f"Figure 4 shows seed {used}: there is no run with seed {FIGURE_4_SEED}.")
-    if shown := figure4_systems(chosen, used):
-        absent = [name for name in FIGURE_4_SYSTEMS if name not in shown]
+    seed_used = figure4_seed(chosen, seed)
+    if seed is None and seed_used != FIGURE_4_SEED:
+        sentences.append(f"Figure 4 shows seed {seed_used}: there is no run with seed {FIGURE_4_SEED}.")
+    if systems_drawn := figure4_systems(chosen, seed_used):
+        absent = [name for name in FIGURE_4_SYSTEMS if name not in systems_drawn]
         if absent:
             sentences.append(
-                f"Figure 4 shows {', '.join(shown)}: no rows of {', '.join(absent)} with seed {used}."
+                f"Figure 4 shows {', '.join(systems_drawn)}: no rows of {', '.join(absent)} with seed {seed_used}."
             )
     return sentences

@@ -119,16 +119,16 @@ def holm(p: ArrayLike) -> Values:
         DataError: Another shape, or a value outside 0-1.
     """
     values = np.asarray(p, np.float64)
-    made = ~np.isnan(values)
-    if values.ndim != 1 or not ((values[made] >= 0) & (values[made] <= 1)).all():
+    is_made = ~np.isnan(values)
+    if values.ndim != 1 or not ((values[is_made] >= 0) & (values[is_made] <= 1)).all():
         raise DataError(
             "p-values must be between 0 and 1, of shape (tests,); NaN where a test could not be made."
         )
     adjusted = np.full(values.shape, np.nan)
-    if made.any():
+    if is_made.any():
         from statsmodels.stats.multitest import multipletests
 
-        adjusted[made] = multipletests(values[made], method="holm")[1]
+        adjusted[is_made] = multipletests(values[is_made], method="holm")[1]
     return adjusted
 
 

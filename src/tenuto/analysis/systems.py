@@ -120,12 +120,12 @@ def rating_scale(rows: pd.DataFrame, data: DataConfig | None = None) -> tuple[fl
 
 def same_seed(rows: pd.DataFrame) -> str | None:
     """A sentence on the first system that has two runs with one seed; None where none has."""
-    named = rows[["system", "seed", "run"]].drop_duplicates()
-    twice = named[named.duplicated(["system", "seed"])]
+    run_names = rows[["system", "seed", "run"]].drop_duplicates()
+    twice = run_names[run_names.duplicated(["system", "seed"])]
     if twice.empty:
         return None
     system, seed = twice.iloc[0]["system"], twice.iloc[0]["seed"]
-    runs = named[(named["system"] == system) & (named["seed"] == seed)]["run"]
+    runs = run_names[(run_names["system"] == system) & (run_names["seed"] == seed)]["run"]
     return f"{system} with seed {seed} has {len(runs)} runs ({', '.join(runs)}); keep one of them."
 
 

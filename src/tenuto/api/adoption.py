@@ -90,7 +90,7 @@ def adopt(  # type: ignore[misc]
         CheckpointError: The model and the data set have no emotion in common.
         DataError: Data that cannot be used.
     """
-    named = None if front_end is None else identify(front_end)
+    identity = None if front_end is None else identify(front_end)
     content = {
         "source": "",
         "kind": "",
@@ -103,8 +103,8 @@ def adopt(  # type: ignore[misc]
         "normalisation": normalisation,
         "pooling": pooling,
         "output": output,
-        "front_end": named and named.source,
-        "front_end_sha256": named and (named.source_sha256 or None),
+        "front_end": identity and identity.source,
+        "front_end_sha256": identity and (identity.source_sha256 or None),
     }
     described = AdoptedConfig.parse(content, "the model")
     system = _system(name, model)

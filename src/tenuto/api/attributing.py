@@ -65,7 +65,7 @@ def attribute_clip(
         ) from error
     output = int(both[0].argmax()) if emotion is None else emotions.index(emotion)
     values = attribute(model, example, output, method, segments)
-    moved = found = None
+    change = shares = None
     if budget is not None:
         settings: dict[str, Any] = {
             "method": method,
@@ -76,10 +76,10 @@ def attribute_clip(
             "valid_range": inputs.valid_range,
         }
         with progress.bar("attack on the attribution", steps) as advance:
-            moved = move_attribution(model, example, output, budget, **settings, progress=advance)
+            change = move_attribution(model, example, output, budget, **settings, progress=advance)
         if region is not None:
             with progress.bar("attack on the region", steps) as advance:
-                found = find_region(model, example, output, budget, region, **settings, progress=advance)
+                shares = find_region(model, example, output, budget, region, **settings, progress=advance)
     return Attribution(
         clip,
         run.name,
@@ -90,6 +90,6 @@ def attribute_clip(
         as_doubles(plane(example)),
         values,
         segment_table(values, inputs.axes, segments),
-        moved,
-        found,
+        change,
+        shares,
     )

@@ -134,17 +134,19 @@ def audit(
     folders = [folder for one in sources for folder in one.folders.values()]
     if trust:
         trust_runs([*folders, *_paths(siblings)])
-    given = Data() if split is None else Data(split=read_split(Path(split)))
+    split_given = Data() if split is None else Data(split=read_split(Path(split)))
     if not folders:
-        known = _data_of_rows(given, root, data, siblings, clips)
+        known_data = _data_of_rows(split_given, root, data, siblings, clips)
     else:
         only_runs = all(set(one.rows["run"]) <= set(one.folders) for one in sources)
-        known = _data_of_runs(given, folders, only_runs, root, data, siblings, clips, cache, progress)
-    if budget is not None and known.prepared is None:
+        known_data = _data_of_runs(
+            split_given, folders, only_runs, root, data, siblings, clips, cache, progress
+        )
+    if budget is not None and known_data.prepared is None:
         raise ConfigError("`budget` needs a model to attack: give a run, and `root`, the folder of its data.")
-    if rerun and known.prepared is None:
+    if rerun and known_data.prepared is None:
         raise ConfigError("`rerun` needs a model to attack: give a run, and `root`, the folder of its data.")
-    return _audited(sources, dataclasses.replace(known, budget=budget), rerun, progress)
+    return _audited(sources, dataclasses.replace(known_data, budget=budget), rerun, progress)
 
 
 def audit_run(
@@ -158,8 +160,10 @@ def audit_run(
     """Audit an open run."""
     siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, [run.folder])
-    opened = {run.folder.resolve(): run}
-    data = Data(prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=opened)
+    runs_by_folder = {run.folder.resolve(): run}
+    data = Data(
+        prepared=run.material.prepared, siblings=_paths(siblings), budget=budget, opened=runs_by_folder
+    )
     data = data if clips is None else dataclasses.replace(data, clips=clips)
     return _audited(open_sources([run.folder]), data, rerun, progress)
 
@@ -192,7 +196,7 @@ def _audited(sources: Sequence[Source], data: Data, rerun: bool, progress: Progr
 
 
 def _data_of_rows(
-    given: Data, root: Place | None, data: str | None, siblings: Sequence[Place], clips: int | None
+    split_given: Data, root: Place | None, data: str | None, siblings: Sequence[Place], clips: int | None
 ) -> Data:
     """What is known of the data where no run records it. Raises `ConfigError`."""
     if siblings or clips is not None:
@@ -205,16 +209,16 @@ def _data_of_rows(
         raise ConfigError(f"`root` {root}: the results do not record which data set this is. Add `data`.")
     if data is not None and root is None:
         raise ConfigError(f"`data` {data}: add `root`, its folder.")
-    if given.split is not None and data is None:
+    if split_given.split is not None and data is None:
         raise ConfigError("`split` has no effect without the data. Add `data` and `root`.")
     if data is None or root is None:
-        return given
+        return split_given
     config = DataConfig(dataset=data)
-    return dataclasses.replace(given, index=open_dataset(config, root).index, config=config)
+    return dataclasses.replace(split_given, index=open_dataset(config, root).index, config=config)
 
 
 def _data_of_runs(
-    given: Data,
+    split_given: Data,
     folders: Sequence[Path],
     only_runs: bool,
     root: Place | None,
@@ -227,7 +231,11 @@ def _data_of_runs(
     """The data the runs were trained on, where they are found. Raises `ConfigError`."""
     if data is not None:
         raise ConfigError(f"`data` {data}: a run records its data set. Leave it out.")
-    if only_runs and given.split is not None and all(RunFolder(folder).split.is_file() for folder in folders):
+    if (
+        only_runs
+        and split_given.split is not None
+        and all(RunFolder(folder).split.is_file() for folder in folders)
+    ):
         raise ConfigError("`split`: the runs record their split. Leave it out.")
     siblings = [locate_run(sibling) for sibling in siblings]
     _check_siblings(siblings, folders)
@@ -241,11 +249,11 @@ def _data_of_runs(
             raise ConfigError(
                 f"`siblings` and `clips` need the data to evaluate the model: {error}"
             ) from error
-        if given.split is not None:
+        if split_given.split is not None:
             raise ConfigError(f"`split` has no effect without the data: {error}") from error
-        return given
+        return split_given
     prepared = prepare(root, config, cache=cache, progress=progress)
-    audited_data = dataclasses.replace(given, prepared=prepared, siblings=_paths(siblings))
+    audited_data = dataclasses.replace(split_given, prepared=prepared, siblings=_paths(siblings))
     return audited_data if clips is None else dataclasses.replace(audited_data, clips=clips)
 
 
@@ -266,13 +274,13 @@ def _check_siblings(siblings: Sequence[Place], folders: Sequence[Path]) -> None:
             )
 
 
-def _one_data_set(folders: Sequence[Path], needed: bool) -> DataConfig | None:
+def _one_data_set(folders: Sequence[Path], is_needed: bool) -> DataConfig | None:
     """The data settings of runs of one data set; None for several, or `ConfigError` where one is needed."""
     first = RunFolder(folders[0]).read_config().data
     for folder in folders[1:]:
         other = RunFolder(folder).read_config().data
         if (other.dataset, other.folder, other.concepts) != (first.dataset, first.folder, first.concepts):
-            if not needed:
+            if not is_needed:
                 return None
             raise ConfigError(
                 f"{folder} was trained on {other.dataset}, {folders[0]} on {first.dataset}, with other files, "

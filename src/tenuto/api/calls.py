@@ -41,7 +41,7 @@ LOADING = ("model", "front_end", "trust")
 """Those of them that `load` takes."""
 
 
-def opened(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
+def as_run(run: Run | Source, root: Source | None, progress: Progress, **opening: Any) -> Run:
     """A run as it is, or opened.
 
     Raises:
@@ -60,7 +60,7 @@ def refuse(**opening: Any) -> None:
             raise ConfigError(f"{name}: the run or model is open already. Leave {name} out.")
 
 
-def taken(settings: dict[str, Any]) -> dict[str, Any]:
+def opening_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Those of some settings that `open_run` takes; they are removed from the settings."""
     return {name: settings.pop(name) for name in OPENING if name in settings}
 
@@ -83,7 +83,7 @@ def evaluate(
         ConfigError: Not a run, its data are not found, or an open run and arguments that open one.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **opening).evaluate()
+    return as_run(run, root, progress, cache=cache, **opening).evaluate()
 
 
 def attack(
@@ -128,12 +128,12 @@ def attack(
         AudioError: A clip is too short to be attacked on its waveform.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    opening = taken(settings)
+    opening = opening_of(settings)
     if isinstance(attack, str) and is_code(attack):
         settings["trust"] = opening.get("trust", False)
         if isinstance(run, Run):  # trust is for the attack alone
             opening.pop("trust", None)
-    run = opened(run, root, progress, cache=cache, **opening)
+    run = as_run(run, root, progress, cache=cache, **opening)
     return run.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
@@ -163,7 +163,7 @@ def natural(
         AudioError: A recording cannot be decoded.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **opening).natural(part, protocol)
+    return as_run(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
 def universal(
@@ -191,7 +191,7 @@ def universal(
         AttackError: A clip cannot be attacked.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **taken(settings)).universal(
+    return as_run(run, root, progress, cache=cache, **opening_of(settings)).universal(
         budget, objective, **settings
     )
 
@@ -265,7 +265,7 @@ def explain(
         ConfigError: ``hop_seconds`` is out of range.
     """
     if isinstance(run, Run):
-        return opened(run, root, progress, cache=cache, **opening).explain(audio, hop_seconds)
+        return as_run(run, root, progress, cache=cache, **opening).explain(audio, hop_seconds)
     explanation.check_hop(hop_seconds)
     if isinstance(run, Recogniser):
         refuse(root=root, cache=cache, **opening)
@@ -312,7 +312,7 @@ def intervene(
         ConfigError: Not a run, its data are not found, or no perturbations of that protocol.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **opening).intervene(protocol, out)
+    return as_run(run, root, progress, cache=cache, **opening).intervene(protocol, out)
 
 
 def attribute(
@@ -339,7 +339,9 @@ def attribute(
         ConfigError: Not a run, its data are not found, or an unknown clip, emotion or setting.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **taken(settings)).attribute(clip, emotion, **settings)
+    return as_run(run, root, progress, cache=cache, **opening_of(settings)).attribute(
+        clip, emotion, **settings
+    )
 
 
 def leakage(
@@ -368,7 +370,7 @@ def leakage(
         DataError: Too few clips.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return opened(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
+    return as_run(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
 
 
 def show(
@@ -401,7 +403,7 @@ def show(
         ConfigError: Not a run, its data are not found, or no perturbations of that attack.
         DataError: No such budget or clip.
     """
-    run = opened(run, root, progress, cache=cache, **opening)
+    run = as_run(run, root, progress, cache=cache, **opening)
     return run.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
@@ -422,7 +424,7 @@ def set_concepts(
         CheckpointError: The system has no concepts.
     """
     if audio is None:
-        return opened(run, root, progress, cache=cache, **opening).set_concepts(values)
+        return as_run(run, root, progress, cache=cache, **opening).set_concepts(values)
     if isinstance(run, Run):
         refuse(root=root, cache=cache, **opening)
     return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)

@@ -95,16 +95,16 @@ def certify_inputs(
         )
     request.check(model)
     count, emotions = len(inputs), len(model.emotions)
-    named = tuple(map(str, range(count) if names is None else names))
-    if len(named) != count or len(set(named)) < count:  # a name stands for the draws of its input
+    clip_names = tuple(map(str, range(count) if names is None else names))
+    if len(clip_names) != count or len(set(clip_names)) < count:  # a name stands for the draws of its input
         raise ConfigError(f"names must be {count} different names, one for each of the inputs.")
     if isinstance(labels, Tensor) and labels.shape != (count, emotions):
         raise ConfigError(
             f"labels has shape {tuple(labels.shape)}, must be ({count}, {emotions}): inputs and emotions."
         )
     targets = torch.zeros(count, emotions) if labels is None else labels
-    examples = Examples.checked(inputs.to(request.device), targets, named)
-    chosen = request.first(Batch(named, examples.inputs, examples.targets, None))
+    examples = Examples.checked(inputs.to(request.device), targets, clip_names)
+    chosen = request.first(Batch(clip_names, examples.inputs, examples.targets, None))
     network = for_attack(model.network).to(request.device)
     _require_prediction(network, examples)
     if examples.inputs.dtype not in (torch.float32, torch.float64):
@@ -154,9 +154,9 @@ def _remarks(rows: pd.DataFrame, smoothings: Sequence[Smoothing]) -> tuple[str, 
             radius: draws_needed(radius / smoothing.sigma, smoothing.risk(outputs, clips))
             for radius in sorted(own["radius"].unique())
         }
-        if lacking := [radius for radius, needed in needs.items() if needed > smoothing.draws]:
-            needed = needs[lacking[-1]]
-            fix = f"{needed} draws" if needed <= MOST_DRAWS else "a larger sigma"
+        if lacking := [radius for radius, count_needed in needs.items() if count_needed > smoothing.draws]:
+            count_needed = needs[lacking[-1]]
+            fix = f"{count_needed} draws" if count_needed <= MOST_DRAWS else "a larger sigma"
             at, which = (
                 (f"a radius of {lacking[0]:.4g}", "which")
                 if len(lacking) == 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tenuto.analysis import certificates
 from tenuto.analysis.certificates import Sandwich
-from tenuto.api.calls import opened, refuse, taken
+from tenuto.api.calls import as_run, opening_of, refuse
 from tenuto.api.certificates import Certificates, certify_inputs
 from tenuto.api.comparing import Place, Places, list_places
 from tenuto.api.progress import SILENT, Progress
@@ -72,7 +72,7 @@ def certify(
         CheckpointError: Noisy predictions in the run folder belong to earlier weights.
         DataError: A part without clips, a silent clip with ``snr_db``, or a prediction that is not finite.
     """
-    opening = {"root": root, "cache": cache, **taken(settings)}
+    opening = {"root": root, "cache": cache, **opening_of(settings)}
     if isinstance(model, Recogniser):
         refuse(**opening)
         if not isinstance(inputs, Tensor):
@@ -95,7 +95,7 @@ def certify(
         raise ConfigError(
             "a run has its own clips: inputs must be 'waveform' or 'spectrogram', and labels and names are left out."
         )
-    run = opened(model, progress=progress, **opening)
+    run = as_run(model, progress=progress, **opening)
     return run.certify(
         inputs,
         sigma=sigma,

@@ -94,10 +94,10 @@ def rows(
             )
         if db is not None:
             raise ConfigError("`db` chooses among rows. Give the `epsilon` of the attack, or leave it out.")
-        named: dict[str, Any] = {
+        fields: dict[str, Any] = {
             name: value for name, value in {"norm": norm, "unit": unit}.items() if value is not None
         }
-        return rows_of_result(source, protocol=protocol, epsilon=epsilon, **named, **described)
+        return rows_of_result(source, protocol=protocol, epsilon=epsilon, **fields, **described)
     if protocol is not None:
         raise ConfigError("`protocol` belongs to a study; released logs hold one protocol. Leave it out.")
     return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon, db=db, norm=norm)

@@ -70,12 +70,12 @@ def download(name: str, root: str | Path, *, progress: Progress = SILENT) -> Pat
     """
     if name == Folder.card.name:
         raise DataError("folder cannot be downloaded: these are your own files.")
-    dataset, seen = DATASETS[name](Path(root)), dict[str, int]()
+    dataset, bytes_reported = DATASETS[name](Path(root)), dict[str, int]()
     with progress.bar("bytes", None) as advance:
 
-        def report(path: str, done: int, total: int | None) -> None:
-            advance(done - seen.get(path, 0))
-            seen[path] = done
+        def report(path: str, received: int, total: int | None) -> None:
+            advance(received - bytes_reported.get(path, 0))
+            bytes_reported[path] = received
 
         dataset.download(report)
     return Path(root)
@@ -183,8 +183,8 @@ class DataReport:
         """A sentence for what was not compared, every duplicate, and every two columns that may be exchanged."""
         doubtful = [order for order in self.label_orders if order.is_exchanged]
         return (
-            *_named("of the other recordings cannot be read or compared", self.unreadable),
-            *_named(
+            *_listing("of the other recordings cannot be read or compared", self.unreadable),
+            *_listing(
                 "of the recordings cannot be recognised in a changed copy, for lack of 2.5 s of changing sound",
                 self.unrecognisable,
             ),
@@ -235,18 +235,18 @@ def validate(
     others = _recordings(against)
     dataset = open_dataset(as_data_config(config, root), root)
     folder = cache_folder() if cache is None else Path(cache)
-    heard: dict[Path, Sound] = {}
+    sounds_by_path: dict[Path, Sound] = {}
 
     def check(path: Path) -> None:
-        heard[path] = listen(path, folder)
+        sounds_by_path[path] = listen(path, folder)
 
     with progress.bar("recordings", None) as advance:
         validation = dataset.validate(advance, check)
-    own = {path.resolve() for path in heard}
+    own = {path.resolve() for path in sounds_by_path}
     others = {name: path for name, path in others.items() if path.resolve() not in own}
     with progress.bar("other recordings", len(others)) as advance:
         other_sounds = listen_all(others, folder, None, advance)
-    sounds = {_below(path, Path(root)): heard[path] for path in sorted(heard)}
+    sounds = {_below(path, Path(root)): sounds_by_path[path] for path in sorted(sounds_by_path)}
     pairs = duplicates(sounds)
     if other_sounds:
         pairs += duplicates(sounds, other_sounds)
@@ -256,13 +256,15 @@ def validate(
         orders, deviations = [], {}
     else:
         clips = zip(index.clips, index.paths, strict=True)
-        orders = label_orders(index, {clip: heard[path] for clip, path in clips if path in heard})
+        orders = label_orders(
+            index, {clip: sounds_by_path[path] for clip, path in clips if path in sounds_by_path}
+        )
         deviations = _mean_deviations(index)
     return DataReport(
         Path(root),
         validation,
         has_checksums=bool(dataset.checksums()),
-        recordings=len(heard),
+        recordings=len(sounds_by_path),
         duplicates=tuple(pairs),
         unrecognisable=tuple(
             name for name, sound in {**sounds, **other_sounds}.items() if not is_recognisable(sound)
@@ -286,7 +288,7 @@ def _recordings(folders: Sequence[str | Path]) -> dict[str, Path]:
     return recordings
 
 
-def _named(fact: str, names: Sequence[str]) -> list[str]:
+def _listing(fact: str, names: Sequence[str]) -> list[str]:
     """A sentence on some recordings; none where there are none."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return [f"{len(names)} {fact}: {', '.join(names[:3])}{more}."] if names else []
@@ -322,18 +324,18 @@ def as_data_config(data: str | DataConfig | None, root: str | Path | None) -> Da
 
 def with_folder_file(settings: Mapping[str, Any], root: str | Path | None) -> dict[str, Any]:
     """Settings of a data set merged over ``tenuto.yaml`` in its folder; the data set is ``folder`` where it exists."""
-    given = merge({}, settings)
+    merged = merge({}, settings)
     if root is None or not (path := Path(root) / FOLDER_FILE).is_file():
-        return given
-    if given.get("dataset") not in (None, "folder"):
-        return given
+        return merged
+    if merged.get("dataset") not in (None, "folder"):
+        return merged
     content = parse_yaml(read_text(path), str(path))
-    table = merge(content, given.get("folder") or {})
+    table = merge(content, merged.get("folder") or {})
     if "emotions" in content:
         FolderConfig.parse(content, str(path))
     else:  # the other settings give the emotions, or their absence is reported with them
         FolderConfig.parse({"emotions": content.get("deviations") or ["any"], **content}, str(path))
-    return {**given, "dataset": "folder", "folder": table}
+    return {**merged, "dataset": "folder", "folder": table}
 
 
 def find_data(
@@ -358,8 +360,8 @@ def find_data(
         raise ConfigError(f"`root` is needed: the folder of the data set {config.dataset}.")
     if study is not None and config.dataset == "synthetic" and (study / "corpus").is_dir():
         return study / "corpus", found_cache
-    if named := os.environ.get("TENUTO_DATA"):
-        return Path(named), found_cache
+    if variable := os.environ.get("TENUTO_DATA"):
+        return Path(variable), found_cache
     raise ConfigError(
         f"{folder}: needs the data set {config.dataset}, which the run was trained on. Give its folder as `root`, "
         "or set TENUTO_DATA."

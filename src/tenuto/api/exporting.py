@@ -140,9 +140,9 @@ def _measured(
     run: RunFolder, config: RunConfig, folder: ModelFolder, model: Recogniser, prepared: Prepared
 ) -> dict[str, Any]:
     """Metrics of the exported weights; predictions for the training clips are written to the folder."""
-    opened = runs.open_run(run.path, prepared)  # raises for other data
+    opened_run = runs.open_run(run.path, prepared)  # raises for other data
     judged = runs.assembled(run, config, model, prepared)
-    part = opened.part("train")
+    part = opened_run.part("train")
     Background.of(model, part.clips, part.inputs).write(folder.path, model)
     clips = {name: len(judged.part(name)) for name in ("train", "validation", "test")}
     return {**robustness.measure(judged), "clips": clips}

@@ -94,16 +94,16 @@ def gallery(
         ConfigError: No run, no clip, or no such protocol.
         DataError: No such budget, or a clip that a run was not attacked on.
     """
-    named: list[Run | Source] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    if not named:
+    sources: list[Run | Source] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
+    if not sources:
         raise ConfigError("runs must name at least one run.")
-    opened = [
+    open_runs = [
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
-        for run in named
+        for run in sources
     ]
-    first = worst_rows(opened[0].files, "test", protocol)
+    first = worst_rows(open_runs[0].files, "test", protocol)
     named_protocol = str(first["protocol"].iloc[0])
-    tables = [first, *(worst_rows(run.files, "test", named_protocol) for run in opened[1:])]
+    tables = [first, *(worst_rows(run.files, "test", named_protocol) for run in open_runs[1:])]
     if isinstance(clips, int):
         require_whole("clips", clips, 1)
     sizes = _sizes(tables[0], epsilon, db, norm)
@@ -113,9 +113,9 @@ def gallery(
         names = [clips] if isinstance(clips, str) else list(clips)
     if not names:
         raise ConfigError("clips must name at least one clip.")
-    shown, remarks = [], []
-    with progress.bar("clips", len(opened) * len(sizes) * len(names)) as advance:
-        for run, rows in zip(opened, tables, strict=True):
+    figures, remarks = [], []
+    with progress.bar("clips", len(open_runs) * len(sizes) * len(names)) as advance:
+        for run, rows in zip(open_runs, tables, strict=True):
             scale = label_scale(run.config.data) or run.material.prepared.index.label_scale
             for size in sizes:
                 own = _at(rows, *size)
@@ -123,10 +123,10 @@ def gallery(
                     remarks.append(f"{run.name} was not attacked at {norm_of(size[0]).label(size[1])}.")
                     continue
                 for result in resynthesis.resynthesise_clips(run, own, names):
-                    shown.append(Shown(result, scale))
+                    figures.append(Shown(result, scale))
                     advance(1)
-    path = write_text(followed(out), render(make_gallery(shown, remarks), "gallery"))
-    results = tuple(one.resynthesis for one in shown)
+    path = write_text(followed(out), render(make_gallery(figures, remarks), "gallery"))
+    results = tuple(one.resynthesis for one in figures)
     return Gallery(path, path.stat().st_size, results, tuple(remarks))
 
 
@@ -139,8 +139,8 @@ def _sizes(
     rows: pd.DataFrame, epsilon: float | None, db: float | None, norm: str | None
 ) -> list[tuple[str, float]]:
     """Norm and epsilon of the budgets to show. Raises `DataError` for one that is not there."""
-    heard = [size for size in SHOWN_BUDGETS if not _at(rows, *size).empty and norm in (None, size[0])]
-    if heard and epsilon is None and db is None:
-        return heard
+    sizes = [size for size in SHOWN_BUDGETS if not _at(rows, *size).empty and norm in (None, size[0])]
+    if sizes and epsilon is None and db is None:
+        return sizes
     one = at_budget(rows, epsilon, db=db, norm=norm).iloc[0]
     return [(str(one["norm"]), float(one["epsilon"]))]

@@ -123,12 +123,12 @@ def attack_name(clip: Resynthesis) -> str:
 def file_names(clips: Iterable[str]) -> dict[str, str]:
     """Clip -> a file name without slashes; where several clips would share one, the later are numbered."""
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    used_names: set[str] = set()
     for clip in clips:
         flat = re.sub(r"[/\\]", "_", clip)
         candidates = itertools.chain([flat], (f"{flat}-{number}" for number in itertools.count(2)))
-        names[clip] = next(name for name in candidates if name.casefold() not in taken)
-        taken.add(names[clip].casefold())
+        names[clip] = next(name for name in candidates if name.casefold() not in used_names)
+        used_names.add(names[clip].casefold())
     return names
 
 

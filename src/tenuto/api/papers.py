@@ -59,8 +59,8 @@ class Paper(Displayed):
 
     def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
-        shown = [self.format_table(part) for part in parts]
-        return [*(element for table, caption in shown for element in (caption, table)), *self.remarks]
+        texts = [self.format_table(part) for part in parts]
+        return [*(element for table, caption in texts for element in (caption, table)), *self.remarks]
 
 
 def paper(
@@ -105,9 +105,9 @@ def paper(
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     check_same_clips(selection(chosen))
     is_paper = _is_of_the_paper(source)
-    written = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
+    paths = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
     remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)
-    return Paper(chosen, written, tuple(remarks), is_paper)
+    return Paper(chosen, paths, tuple(remarks), is_paper)
 
 
 def _is_of_the_paper(source: pd.DataFrame | Place | None) -> bool:

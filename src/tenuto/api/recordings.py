@@ -52,9 +52,9 @@ class RecordingAttack(recording.AttackedRecording):
             FileError: The folder cannot be written.
         """
         folder, name = Path(folder), f"{self.row['clip']}-attack"
-        shown = [] if self.no_sound else write_clip(self.resynthesis, folder, name, self.scale)
+        paths = [] if self.no_sound else write_clip(self.resynthesis, folder, name, self.scale)
         rows = write_csv(folder / f"{name}.csv", self.rows)
-        return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *shown]
+        return [rows, write_safetensors(folder / f"{name}.safetensors", self.arrays, {}), *paths]
 
     def _repr_html_(self) -> str:
         """Return picture and players, or the reason and the table where there is no sound."""
@@ -122,7 +122,7 @@ def attack_recording(
         aim = _objective(objective, family_of(family), recogniser, scale)
         chosen = single_attack(family, norm, epsilon, aim, settings, db=db, trust=trust)
     else:
-        given = {
+        options = {
             "objective": objective,
             "epsilon": epsilon,
             "db": db,
@@ -130,9 +130,9 @@ def attack_recording(
             "scale": scale,
             **settings,
         }
-        if named := [name for name, value in given.items() if value is not None]:
+        if names := [name for name, value in options.items() if value is not None]:
             raise ConfigError(
-                f"{', '.join(named)}: belong to an attack by its name. Set them in {attack!r} instead."
+                f"{', '.join(names)}: belong to an attack by its name. Set them in {attack!r} instead."
             )
         chosen = as_protocol(attack)
     chosen = in_domain(chosen, recogniser, inputs)
@@ -151,13 +151,13 @@ def attack_recording(
             recogniser, _name(run, recogniser), audio, chosen, start, device, advance
         )
     fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    shown = RecordingAttack(**fields)
+    outcome = RecordingAttack(**fields)
     if out is not None:
-        for path in shown.write(out):
+        for path in outcome.write(out):
             progress.note(str(path))
-        if shown.no_sound:
-            progress.note(shown.no_sound)
-    return shown
+        if outcome.no_sound:
+            progress.note(outcome.no_sound)
+    return outcome
 
 
 def _objective(

@@ -138,25 +138,25 @@ def report(
         inputs = dataclasses.replace(inputs, others=tuple(_audited_others(study, inputs, prepared, audit)))
         inputs = _with_gains(inputs, folders)
         inputs = _with_clips(inputs, folders, prepared, clips, progress)
-        shown = make_page(inputs, date)
-    written = write_text(followed(out), render(shown))
+        page = make_page(inputs, date)
+    path = write_text(followed(out), render(page))
     return Report(
-        path=written,
-        bytes=written.stat().st_size,
-        question=shown.question,
-        answer=tuple(shown.answer),
-        sections=tuple(section.name for section in shown.sections),
-        missing=tuple(shown.lacks),
+        path=path,
+        bytes=path.stat().st_size,
+        question=page.question,
+        answer=tuple(page.answer),
+        sections=tuple(section.name for section in page.sections),
+        missing=tuple(page.lacks),
     )
 
 
 def _unpacked(file: Path, folder: Path) -> Path:
     """The rows of test clips in a file as the folder of a study. Raises `FileError` or `DataError`."""
-    given = read_rows(file)
-    given = given[given["split"] == "test"]
-    if given.empty:
+    log_rows = read_rows(file)
+    log_rows = log_rows[log_rows["split"] == "test"]
+    if log_rows.empty:
         raise DataError(f"{file}: the rows hold no test clips; attack the test split first.")
-    for number, (_, own) in enumerate(given.groupby("run", sort=False)):
+    for number, (_, own) in enumerate(log_rows.groupby("run", sort=False)):
         for protocol, rows in own.groupby("protocol", sort=False):
             ends = tuple(f"-{part}" for part in PARTS)  # of files of rows of other parts
             if "/" in str(protocol) or str(protocol).startswith(".") or str(protocol).endswith(ends):
@@ -176,12 +176,12 @@ def _prepared(
     progress: Progress,
 ) -> Prepared | None:
     """The data the runs were trained on; None where no run records which, or where they are not found."""
-    named = [folders[run] for run in dict.fromkeys(inputs.rows["run"]) if run in folders]
-    if not named:
+    run_folders = [folders[run] for run in dict.fromkeys(inputs.rows["run"]) if run in folders]
+    if not run_folders:
         return None
-    config = RunFolder(named[0]).read_config().data
+    config = RunFolder(run_folders[0]).read_config().data
     try:
-        root, cache = find_data(named[0], config, root, cache)
+        root, cache = find_data(run_folders[0], config, root, cache)
     except ConfigError:
         return None
     return prepare(root, config, cache=cache, progress=progress)
@@ -250,20 +250,20 @@ def _with_clips(
     """The inputs with clips of the first run that has some, and why earlier ones have none."""
     if not clips:
         return _with_remarks(inputs, "gallery", ["no clips were requested."])
-    named = [run for run in runs_to_show(inputs.rows) if run in folders]
-    if not named:
+    run_names = [run for run in runs_to_show(inputs.rows) if run in folders]
+    if not run_names:
         return _with_remarks(inputs, "gallery", ["the rows are in no run folder (config.yaml)."])
     if prepared is None:
         return inputs
     remarks = []
-    for name in named:
+    for name in run_names:
         try:
-            changed = _with_clips_of(inputs, folders[name], prepared, clips, progress)
+            with_clips = _with_clips_of(inputs, folders[name], prepared, clips, progress)
         except TenutoError as error:
             remarks.append(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}")
             continue
-        if changed is not None:
-            return _with_remarks(changed, "gallery", remarks)
+        if with_clips is not None:
+            return _with_remarks(with_clips, "gallery", remarks)
     none = f"no run has saved perturbations of {inputs.protocol} with its rows; `tenuto attack` saves them."
     return _with_remarks(inputs, "gallery", remarks or [none])
 

@@ -418,8 +418,8 @@ class Run(Displayed, runs.OpenedRun):
         """The part of the split that all clips are in; test where none is named. Raises `ConfigError`."""
         parts = {clip: self.part_of(clip) for clip in clips}
         if len(set(parts.values())) > 1:
-            named = ", ".join(f"{clip} ({part})" for clip, part in parts.items())
-            raise ConfigError(f"clips of several parts of the split: {named}. Show one part at a time.")
+            listing = ", ".join(f"{clip} ({part})" for clip, part in parts.items())
+            raise ConfigError(f"clips of several parts of the split: {listing}. Show one part at a time.")
         return next(iter(parts.values()), "test")
 
 
@@ -459,8 +459,8 @@ def open_run(
     prepared = prepare(root, settings, cache=cache, progress=progress)
     if data is not None:
         folder = _on(RunFolder(folder).home, config, settings, prepared)
-    opened = runs.open_run(folder, prepared, model=model, front_end=front_end, trust=trust)
-    return with_progress(opened, progress)
+    run = runs.open_run(folder, prepared, model=model, front_end=front_end, trust=trust)
+    return with_progress(run, progress)
 
 
 def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepared) -> Path:
@@ -481,13 +481,13 @@ def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepa
     return on.path
 
 
-def with_progress(opened: runs.OpenedRun, progress: Progress) -> Run:
+def with_progress(run: runs.OpenedRun, progress: Progress) -> Run:
     """An opened run that reports progress; the waveforms that its model takes are in the cache."""
-    inputs, prepared = opened.recogniser.inputs, opened.material.prepared
+    inputs, prepared = run.recogniser.inputs, run.material.prepared
     if not isinstance(inputs, LogSpectrogramInputs):
         with progress.bar("waveforms", len(prepared.index)) as advance:
             prepared.prepare_waveforms(inputs.sample_rate, progress=advance)
-    for remark in opened.remarks:
-        progress.note(f"{opened.name}: {remark}")
-    fields = {field.name: getattr(opened, field.name) for field in dataclasses.fields(opened)}
+    for remark in run.remarks:
+        progress.note(f"{run.name}: {remark}")
+    fields = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
     return Run(**fields, progress=progress)

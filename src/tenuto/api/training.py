@@ -66,30 +66,30 @@ def run_config(
 
 def _without_replaced(train: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of training of a preset and a system, without those of a bottleneck or method that ``own`` replaces."""
-    kept = dict(train)
+    rest = dict(train)
     bottleneck, robust, new = (train.get("bottleneck") or JOINT, train.get("robust"), own.get("robust"))
     if own.get("task_loss_weight") is None and (own.get("bottleneck") or bottleneck) != bottleneck:
-        kept.pop("task_loss_weight", None)  # it weighs the loss of the other bottleneck
+        rest.pop("task_loss_weight", None)  # it weighs the loss of the other bottleneck
     if isinstance(robust, str):
         robust = {"method": robust}
     if isinstance(robust, Mapping):
-        given = new if isinstance(new, Mapping) else {}
-        same = given.get("method") in (None, robust.get("method"))
-        kept["robust"] = _with_levels(robust, given) if same else {}
-    return kept
+        new_table = new if isinstance(new, Mapping) else {}
+        same = new_table.get("method") in (None, robust.get("method"))
+        rest["robust"] = _with_levels(robust, new_table) if same else {}
+    return rest
 
 
-def _with_levels(robust: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _with_levels(robust: Mapping[str, Any], levels: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a method without the levels that ``given`` replaces, or states in another unit."""
-    kept = dict(robust)
-    named = {name for name, value in given.items() if value is not None}
-    if kept.get("db") is not None:
-        kept["domain"] = "waveform"  # a level in dB implies it, another level of the sound does not
-    if "db" in named or ("domain" in named and given["domain"] != kept.get("domain")):
+    merged = dict(robust)
+    names = {name for name, value in levels.items() if value is not None}
+    if merged.get("db") is not None:
+        merged["domain"] = "waveform"  # a level in dB implies it, another level of the sound does not
+    if "db" in names or ("domain" in names and levels["domain"] != merged.get("domain")):
         dropped: tuple[str, ...] = ("epsilon", "sigma", "step_size", "db")
     else:
-        dropped = ("step_size", "db") if "epsilon" in named and kept.get("db") is not None else ()
-    return {name: value for name, value in kept.items() if name not in dropped}
+        dropped = ("step_size", "db") if "epsilon" in names and merged.get("db") is not None else ()
+    return {name: value for name, value in merged.items() if name not in dropped}
 
 
 def train(
@@ -132,10 +132,10 @@ def train(
         ConfigError: An unknown name or setting, or ``config`` and other settings.
         TenutoError: Data that cannot be used.
     """
-    given = {"system": system, "preset": preset, "adversarial": adversarial, **settings}
-    if config is not None and (named := [name for name, value in given.items() if value is not None]):
+    options = {"system": system, "preset": preset, "adversarial": adversarial, **settings}
+    if config is not None and (names := [name for name, value in options.items() if value is not None]):
         raise ConfigError(
-            f"{', '.join(named)}: `config` is the whole configuration. Set them there, or leave it out."
+            f"{', '.join(names)}: `config` is the whole configuration. Set them there, or leave it out."
         )
     if config is None:
         parts: dict[str, Any] = {name: settings.pop(name) for name in ("data", "model") if name in settings}

@@ -79,8 +79,8 @@ class _Ascent:
     def run(self) -> None:
         marks = checkpoints(self.attack.steps)
         for step in range(1, self.attack.steps + 1):
-            moved = self._moved(first=step == 1)
-            self.before, self.delta = self.delta, moved
+            candidate = self._next_point(first=step == 1)
+            self.before, self.delta = self.delta, candidate
             self._look(last=step == self.attack.steps)
             if step in marks:
                 begun = max((mark for mark in marks if mark < step), default=0)
@@ -89,7 +89,7 @@ class _Ascent:
             if not len(self.rows):
                 return
 
-    def _moved(self, first: bool) -> Tensor:
+    def _next_point(self, first: bool) -> Tensor:
         """The next point: a step along the gradient, and, but for the first, a share of the last movement."""
         budget = self.search.budget.take(self.rows)
         stride = per_example(self.size, self.gradient) * budget.steepest(self.gradient)

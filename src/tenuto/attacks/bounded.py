@@ -131,10 +131,10 @@ class BoundedAttack(Attack):
     def _attack(self, job: AttackJob) -> AttackResult:
         chunk, reported = job.examples, 0
 
-        def report(done: int) -> None:
+        def report(passes: int) -> None:
             nonlocal reported
-            reported += done
-            job.progress(done)
+            reported += passes
+            job.progress(passes)
 
         task = Task(
             **vars(replace(job, progress=report)),

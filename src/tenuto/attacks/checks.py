@@ -87,11 +87,11 @@ def check_settings_of(part: Any) -> None:
     """
     kinds = [kind for kind in type(part).__mro__[::-1] if dataclasses.is_dataclass(kind)]
     stated = [one for kind in kinds for one in dataclasses.fields(kind) if "check" in one.metadata]
-    known = {one.name: one.metadata["check"] for one in stated}
+    checks = {one.name: one.metadata["check"] for one in stated}
     for one in dataclasses.fields(part):
         value = getattr(part, one.name)
-        if one.name in known and (value is not None or one.default is not None):
-            known[one.name](one.name, value)
+        if one.name in checks and (value is not None or one.default is not None):
+            checks[one.name](one.name, value)
 
 
 def require_range(valid_range: Any) -> tuple[float, float]:
@@ -101,8 +101,8 @@ def require_range(valid_range: Any) -> tuple[float, float]:
     except (TypeError, ValueError, RuntimeError):
         low = high = math.nan  # no pair, or ends that are no single numbers
     if not low < high:
-        given = one_line(repr(valid_range))
+        text = one_line(repr(valid_range))
         raise ConfigError(
-            f"valid_range must be (lowest, highest), got {given}. For no limit give -inf or inf."
+            f"valid_range must be (lowest, highest), got {text}. For no limit give -inf or inf."
         )
     return low, high

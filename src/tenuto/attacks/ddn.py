@@ -77,13 +77,13 @@ class _SphereHunt(Hunt):
 
     gamma: float
 
-    def _step(self, done: float) -> None:
+    def _step(self, progress: float) -> None:
         values, gradient = self.search.gradient(self.delta, self.rows)
-        met = self._note(values, self.delta)
+        is_met = self._note(values, self.delta)
         before = self.radius
-        self.radius = torch.where(met, before * (1 - self.gamma), before * (1 + self.gamma))
+        self.radius = torch.where(is_met, before * (1 - self.gamma), before * (1 + self.gamma))
         self.radius = self.radius.clamp_max(self.budget.epsilon)
-        length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * done)) / 2
+        length = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * progress)) / 2
         ahead = self.delta + length * per_example(before, gradient) * self.budget.steepest(gradient)
         ahead = self.budget.project(ahead, before)
         size = self.budget.size(ahead).to(before)

@@ -178,7 +178,7 @@ class Foreign(BoundedAttack):
         model, name = AttackedModel(search, row).eval(), search.task.examples.names[place]
         seed = int(search.generators(row)[0].integers(2**32))
         try:
-            with _seeded(seed, inputs.device), state.kept():
+            with _seeded(seed, inputs.device), state.preserve():
                 returned = self.call(model, inputs.clone(), search.task.examples.targets[row].clone())
         except TenutoError:
             raise
@@ -210,11 +210,11 @@ class Foreign(BoundedAttack):
         bad = torch.nonzero(~(sizes <= limit + rounding)).flatten().tolist()
         if bad:
             names = [search.task.examples.names[int(rows[place])] for place in bad]
-            shown = ", ".join(
+            listing = ", ".join(
                 f"{name}: {float(sizes[place]):.6g}" for name, place in zip(names, bad, strict=True)
             )
             raise AttackError(
-                f"{self.name} returned perturbations larger than its budget {budget!r} (size by clip: {shown}). "
+                f"{self.name} returned perturbations larger than its budget {budget!r} (size by clip: {listing}). "
                 "Return points inside model.budget, or attack with a larger budget."
             )
 
@@ -226,7 +226,7 @@ class _State:
         model: As for an attack; of a callable that is no ``nn.Module`` nothing is known.
 
     Attributes:
-        has_changed: Whether weights were changed inside of a block of `kept`.
+        has_changed: Whether weights were changed inside of a block of `preserve`.
     """
 
     def __init__(self, model: Model) -> None:
@@ -242,7 +242,7 @@ class _State:
         return list(getattr(self.model, kind)()) if self.modules else []
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
+    def preserve(self) -> Iterator[None]:
         """Give the model its state back, and the thread its gradient mode and default type, also after an error."""
         dtype = torch.get_default_dtype()
         try:

@@ -78,16 +78,16 @@ class Imperceptible(GoalSeeker):
         reached = [(rows[:0], delta[:0])]
         for _ in range(self.steps):
             values, gradient = search.gradient(delta, rows)
-            met = values >= aim(self.goal)
-            reached.append((rows[met], delta[met]))
-            rows, delta, gradient = rows[~met], delta[~met], gradient[~met]
+            is_met = values >= aim(self.goal)
+            reached.append((rows[is_met], delta[is_met]))
+            rows, delta, gradient = rows[~is_met], delta[~is_met], gradient[~is_met]
             if not len(rows):
                 break
             delta = search.allowed(delta + stride * search.budget.take(rows).steepest(gradient), rows)
             search.tick(rows)
         if len(rows):
-            met = search.values(delta, rows) >= aim(self.goal)
-            reached.append((rows[met], delta[met]))
+            is_met = search.values(delta, rows) >= aim(self.goal)
+            reached.append((rows[is_met], delta[is_met]))
         return torch.cat([one for one, _ in reached]), torch.cat([one for _, one in reached])
 
 

@@ -128,15 +128,15 @@ class Hunt:
         is_reached = torch.isfinite(self.least)
         self.search.settle(self.best[is_reached], self.rows[is_reached])
 
-    def _step(self, done: float) -> None:
+    def _step(self, progress: float) -> None:
         """One gradient step inside each example's radius; ``done`` runs from 0 to 1."""
         values, gradient = self.search.gradient(self.delta, self.rows)
-        met = self._note(values, self.delta)
-        decay = (1 + math.cos(math.pi * done)) / 2
+        is_met = self._note(values, self.delta)
+        decay = (1 + math.cos(math.pi * progress)) / 2
         change = LAST_CHANGE + (FIRST_CHANGE - LAST_CHANGE) * decay
         size = self.budget.size(self.delta).to(self.radius)
         shrunk = torch.minimum(size, self.radius) * (1 - change)
-        self.radius = torch.where(met, shrunk, self.radius * (1 + change))
+        self.radius = torch.where(is_met, shrunk, self.radius * (1 + change))
         self.radius = torch.minimum(self.radius, self.least).clamp_max(self.budget.epsilon)
         stride = (0.01 + 0.99 * decay) * per_example(self.radius, self.delta)
         ahead = self.delta + stride * self.budget.steepest(gradient)
@@ -144,12 +144,12 @@ class Hunt:
 
     def _note(self, values: Tensor, delta: Tensor) -> Tensor:
         """Remember the smallest perturbations that reach the goal; returns which of these do."""
-        met = values >= aim(self.goal)
+        is_met = values >= aim(self.goal)
         size = self.budget.size(delta).to(self.least)
-        smaller = met & (size < self.least)
+        smaller = is_met & (size < self.least)
         self.least = torch.where(smaller, size, self.least)
         self.best = torch.where(per_example(smaller, delta), delta, self.best)
-        return met
+        return is_met
 
     def _shorten(self, bisections: int, longest: float) -> None:
         """Bisect along the ray from zero through the best, up to ``longest`` times as far."""
@@ -160,8 +160,8 @@ class Hunt:
             shorter = whole * per_example(middle, whole)
             if longest > 1:
                 shorter = self.search.allowed(shorter, self.rows)
-            met = self._note(self.search.values(shorter, self.rows), shorter)
-            low, high = torch.where(met, low, middle), torch.where(met, middle, high)
+            is_met = self._note(self.search.values(shorter, self.rows), shorter)
+            low, high = torch.where(is_met, low, middle), torch.where(is_met, middle, high)
             self.search.tick(self.rows)
 
 

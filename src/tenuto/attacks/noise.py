@@ -81,10 +81,10 @@ class Noise(BoundedAttack):
                 noise = self._of_spectrum(search, rows, None if masks is None else masks.take(rows))
                 search.values(search.filled(noise, rows), rows)
             else:
-                search.values(search.scattered(self._drawn(search, rows), rows), rows)
+                search.values(search.scattered(self._draw(search, rows), rows), rows)
             search.tick(rows)
 
-    def _drawn(self, search: Search, rows: Tensor) -> Tensor:
+    def _draw(self, search: Search, rows: Tensor) -> Tensor:
         uniform = search.uniform(rows)
         if self.kind == "sign":
             return torch.where(uniform < 0, -torch.ones_like(uniform), torch.ones_like(uniform))

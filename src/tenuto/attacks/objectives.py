@@ -328,12 +328,12 @@ class Movement(Objective):
     staying: ClassVar[str]
 
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
-        moved, stayed = (
+        movement, stayed = (
             torch.sub(*_both(getattr(outputs, name), getattr(situation.clean, name)))
             for name in (self.moving, self.staying)
         )
         # The norm's gradient at 0 is 0, that of the square root is not finite.
-        gain: Tensor = torch.linalg.vector_norm(moved, dim=1) / math.sqrt(moved.shape[1])
+        gain: Tensor = torch.linalg.vector_norm(movement, dim=1) / math.sqrt(movement.shape[1])
         return gain - self.keep * stayed.square().mean(dim=1)
 
     def title(self, emotions: Sequence[str] | None = None) -> str:

@@ -207,16 +207,16 @@ def parse_budget(norm: str | None, epsilon: float | None = None, db: float | Non
     norm = norm_or_default(norm, db)
     kind = BUDGETS[norm]
     sizes = {"epsilon": epsilon, "db": db}
-    needed = [name for name in sizes if name in required_arguments(kind)]
+    required = [name for name in sizes if name in required_arguments(kind)]
     for name, value in sizes.items():
-        if value is not None and name not in needed:
-            advice = f"give {needed[0]} instead" if needed else "leave one of them out"
+        if value is not None and name not in required:
+            advice = f"give {required[0]} instead" if required else "leave one of them out"
             raise ConfigError(f"{name} is {value!r}, but norm {norm} has no {name}: {advice}.")
-    for name in needed:
+    for name in required:
         if sizes[name] is None:
             article = "an" if name == "epsilon" else "a"
             raise ConfigError(f"norm {norm} needs {article} {name}, the size of the budget.")
-    budget: Budget = kind(**{name: sizes[name] for name in needed})
+    budget: Budget = kind(**{name: sizes[name] for name in required})
     return budget
 
 

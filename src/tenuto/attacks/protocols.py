@@ -187,15 +187,15 @@ class Protocol:
         """One sentence for each attack that is left out on a model with so few emotions, and one for all attacks that
         need a gradient where it has none."""
         refused = [(attack, attack.refusal(emotions)) for attack in self.attacks]
-        missing = () if has_gradient else [attack for attack in self.attacks if attack.needs_gradient]
+        left_out = () if has_gradient else [attack for attack in self.attacks if attack.needs_gradient]
         sentences = [
             f"{self.name} leaves out {attack.title} on {attack.objective_title()}. {reason}"
             for attack, reason in refused
-            if reason and attack not in missing
+            if reason and attack not in left_out
         ]
-        if missing:
-            named = ", ".join(dict.fromkeys(attack.title for attack in missing))
-            sentences.append(f"{self.name} leaves out {named} ({len(missing)} attacks): {WITHOUT_GRADIENT}")
+        if left_out:
+            titles = ", ".join(dict.fromkeys(attack.title for attack in left_out))
+            sentences.append(f"{self.name} leaves out {titles} ({len(left_out)} attacks): {WITHOUT_GRADIENT}")
         return tuple(sentences)
 
     def _ladders(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:
@@ -339,5 +339,5 @@ def climb(
 
 
 def _replaced(attack: Any, **settings: Any) -> Attack:
-    changed: Attack = dataclasses.replace(attack, **settings)
-    return changed
+    replacement: Attack = dataclasses.replace(attack, **settings)
+    return replacement

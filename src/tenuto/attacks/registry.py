@@ -78,10 +78,10 @@ def to_dict(part: Any) -> dict[str, Any]:
     """
     kind = type(part)
     names = [name for group in (ATTACKS, *NESTED.values()) for name, one in group.items() if one is kind]
-    given = setting_names(part)
+    names_set = setting_names(part)
     return {
         "type": names[0] if names else kind.__name__,
-        **{name: plain(name, value) for name, value in described_settings(part).items() if name in given},
+        **{name: plain(name, value) for name, value in described_settings(part).items() if name in names_set},
     }
 
 

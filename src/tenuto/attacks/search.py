@@ -112,8 +112,8 @@ class Search:
         They depend on the seed and on the content of each example, not on its position: a batch of one gets the same.
         """
         shape = self.inputs.shape[1:]
-        drawn = [one.random(shape, dtype=np.float32) * 2 - 1 for one in self.generators(rows)]
-        return torch.from_numpy(np.stack(drawn)).to(self.inputs)
+        draws = [one.random(shape, dtype=np.float32) * 2 - 1 for one in self.generators(rows)]
+        return torch.from_numpy(np.stack(draws)).to(self.inputs)
 
     def generators(self, rows: Tensor) -> list[np.random.Generator]:
         """Each example's own random generator; drawing from it advances it."""
@@ -221,7 +221,7 @@ class Search:
             gradient = self.task.area.pulled(gradient)
         # The sign of NaN is 0: without this check such entries would never be attacked.
         self._require(gradient, rows, "gradient")
-        values, emotions = (torch.stack(drawn).mean(dim=0) for drawn in (each, predictions))
+        values, emotions = (torch.stack(draws).mean(dim=0) for draws in (each, predictions))
         return self._remember(delta, values, emotions, rows), gradient
 
     def _draws(self, rows: Tensor) -> Iterable[View]:
@@ -239,14 +239,14 @@ class Search:
         views = self._new_views(JUDGE)
         assert views is not None
         outputs = (self._evaluate_exactly(view(self.inputs + delta)) for view in views.draw(self.all_rows))
-        each = [self.judge(drawn, self.all_rows).double() for drawn in outputs]
+        each = [self.judge(draw, self.all_rows).double() for draw in outputs]
         return torch.stack(each).mean(dim=0).to(self.clean_value)
 
     def _mean_value(self, inputs: Tensor, rows: Tensor, views: Iterable[View]) -> tuple[Tensor, Tensor]:
         """The means over views of inputs (r, ...) of the objective, (r,), and of the emotions, (r, emotions)."""
         outputs = [self._evaluate(view(inputs), rows) for view in views]
-        values = torch.stack([self.judge(drawn, rows) for drawn in outputs]).mean(dim=0)
-        return values, torch.stack([drawn.emotions for drawn in outputs]).mean(dim=0)
+        values = torch.stack([self.judge(draw, rows) for draw in outputs]).mean(dim=0)
+        return values, torch.stack([draw.emotions for draw in outputs]).mean(dim=0)
 
     def tick(self, rows: Tensor) -> Tensor:
         """Count one iteration; returns the positions in ``rows`` that have to go on."""
@@ -332,14 +332,14 @@ class Search:
         totals: dict[str, Tensor] = {}
         for view in views.draw(rows, FRESH_DRAWS):
             clean, attacked = (self._evaluate_exactly(view(self.inputs + delta)) for delta in (0, self.delta))
-            drawn = {
+            draws = {
                 "fresh_loss": self.judge(attacked, rows),
                 "fresh_clean_loss": self.judge(clean, rows),
                 "fresh_error": (attacked.emotions - targets).abs().mean(dim=1),
                 "fresh_clean_error": (clean.emotions - targets).abs().mean(dim=1),
                 "fresh_moved": (attacked.emotions - clean.emotions).abs().mean(dim=1),
             }
-            for name, values in drawn.items():
+            for name, values in draws.items():
                 totals[name] = totals.get(name, torch.zeros(len(rows))) + values.double().cpu()
         return {name: total / FRESH_DRAWS for name, total in totals.items()}
 

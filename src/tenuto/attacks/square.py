@@ -86,14 +86,14 @@ class Square(BoundedAttack):
         if not query:
             return self._grid(search, rows) if is_euclidean else self._stripes(search, rows)
         part = share(self.first_share, query, self.queries)
-        return (self._moved if is_euclidean else self._changed)(search, rows, part)
+        return (self._with_moved_norm if is_euclidean else self._with_square)(search, rows, part)
 
     def _stripes(self, search: Search, rows: Tensor) -> Tensor:
         """One sign for every frequency band."""
         signs = search.uniform(rows).sign()
         return self.budget.epsilon * (signs[..., :1, :] if signs.ndim > 2 else signs).expand_as(signs)
 
-    def _changed(self, search: Search, rows: Tensor, part: float) -> Tensor:
+    def _with_square(self, search: Search, rows: Tensor, part: float) -> Tensor:
         """The best so far with one window of each example set to -epsilon or epsilon."""
         delta = search.delta[rows].clone()
         flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]
@@ -114,7 +114,7 @@ class Square(BoundedAttack):
                 channel[tuple(place)] = _pattern(channel[tuple(place)], generator)
         return search.budget.take(rows).scattered(delta)
 
-    def _moved(self, search: Search, rows: Tensor, part: float) -> Tensor:
+    def _with_moved_norm(self, search: Search, rows: Tensor, part: float) -> Tensor:
         """The best so far with the norm of two windows of each example moved into the first (algorithm 3)."""
         delta = search.delta[rows].clone()
         flat = delta.view(len(rows), -1, *_plane(delta))[..., *search.box]

@@ -265,14 +265,14 @@ class Transformations:
         """Raise `AttackError` for inputs (n, ...) that these transformations cannot change."""
         if not self.parts:
             return
-        named = ", ".join(repr(part) for part in self.parts)
+        listing = ", ".join(repr(part) for part in self.parts)
         if inputs.ndim != 2:
             raise AttackError(
-                f"{named} change waveforms (n, samples), but the inputs have shape {tuple(inputs.shape)}: attack the "
+                f"{listing} change waveforms (n, samples), but the inputs have shape {tuple(inputs.shape)}: attack the "
                 "waveforms, or leave the transformations out."
             )
         if axes is None and any(part.needs_rate for part in self.parts):
-            raise AttackError(f"{named} depend on the sample rate: give axes, such as Axes(22050).")
+            raise AttackError(f"{listing} depend on the sample rate: give axes, such as Axes(22050).")
         if axes is not None:
             axes.check(inputs)
 
@@ -299,8 +299,8 @@ class Views:
         generators = [self._generators[row] for row in rows.tolist()]
         parts, samples = self.transformations.parts, self.inputs.shape[-1]
         for _ in range(self.transformations.draws if count is None else count):
-            drawn = [[part.draw(one, samples, self.rate) for part in parts] for one in generators]
-            values = [torch.from_numpy(np.stack(each)).to(self.inputs) for each in zip(*drawn, strict=True)]
+            draws = [[part.draw(one, samples, self.rate) for part in parts] for one in generators]
+            values = [torch.from_numpy(np.stack(each)).to(self.inputs) for each in zip(*draws, strict=True)]
             yield functools.partial(self._view, values)
 
     def _view(self, values: Sequence[Tensor], waveforms: Tensor) -> Tensor:

@@ -129,9 +129,9 @@ class Universal:
 
     def noise(self, like: Tensor) -> Tensor:
         """A random shape of the largest size, (...) like one input: white noise, or random signs under `Linf`."""
-        drawn = np.random.default_rng(self.seed).standard_normal(like.shape, dtype=np.float32)
+        draw = np.random.default_rng(self.seed).standard_normal(like.shape, dtype=np.float32)
         budget = shape_budget(self.budget)
-        steepest = budget.steepest(torch.from_numpy(drawn).to(like)[None])
+        steepest = budget.steepest(torch.from_numpy(draw).to(like)[None])
         return budget.project(budget.epsilon * steepest)[0]
 
 
@@ -156,10 +156,10 @@ class _Fit:
         for epoch in range(settings.epochs):
             order = torch.from_numpy(self.draws.permutation(count))
             for place, rows in enumerate(torch.split(order, settings.batch_size)):
-                done = (epoch * batches + place) / (settings.epochs * batches)
+                share = (epoch * batches + place) / (settings.epochs * batches)
                 gradient = self.gradient(shape, training, clean[0], rows)
                 velocity = settings.momentum * velocity + gradient
-                size = 5 * self.budget.epsilon * (1 - done) / (settings.epochs * batches)
+                size = 5 * self.budget.epsilon * (1 - share) / (settings.epochs * batches)
                 shape = self.budget.project(shape + size * self.budget.steepest(velocity))
                 progress(len(rows))
             value = self.value(shape, validation, clean[1])

@@ -141,16 +141,16 @@ def _sized_piece(stream: BinaryIO, size: int, name: str, order: str, audio: byte
     whole = Piece(0, size)
     for _ in range(MOST_CHUNKS):
         stream.seek(place)
-        chunk, given = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
+        chunk, chunk_size = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
         if place + 8 > size:
             break
         if chunk == b"ds64":
             long_size = int.from_bytes(stream.read(16)[8:], "little")
         if chunk != audio:
-            place += 8 + given + given % 2
+            place += 8 + chunk_size + chunk_size % 2
             continue
         header = 8 if audio == b"SSND" else 0
-        start, announced = place + 8, long_size if long_size and given == 2**32 - 1 else given
+        start, announced = place + 8, long_size if long_size and chunk_size == 2**32 - 1 else chunk_size
         if announced <= header:  # written before the size was known
             stream.seek(0)
             size_bytes = min(size - start, 2**32 - 1).to_bytes(4, order)  # type: ignore[arg-type]
@@ -170,10 +170,10 @@ def _are_chunks(stream: BinaryIO, place: int, size: int, order: str) -> bool:
     """Whether a file goes on with whole chunks, tags or zeros: something else is sound that no length counts."""
     while place + 8 <= size and not _is_padding(stream, place):
         stream.seek(place)
-        chunk, given = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
+        chunk, chunk_size = stream.read(4), int.from_bytes(stream.read(4), order)  # type: ignore[arg-type]
         if chunk in STARTS or any(letter not in PRINTABLE for letter in chunk):
             return False
-        place += 8 + given + given % 2
+        place += 8 + chunk_size + chunk_size % 2
     return True
 
 

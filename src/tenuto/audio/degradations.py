@@ -225,8 +225,8 @@ def change_pitch(waveform: Waveform, rate: int, factor: float) -> Samples:
     import soxr
 
     longer = _stretched(waveform, rate, factor, 0.0, math.ceil(len(waveform) * factor) + 1)
-    changed = np.asarray(soxr.resample(longer, rate * factor, rate), np.float64)[: len(waveform)]
-    return np.pad(changed, (0, len(waveform) - len(changed)))
+    result = np.asarray(soxr.resample(longer, rate * factor, rate), np.float64)[: len(waveform)]
+    return np.pad(result, (0, len(waveform) - len(result)))
 
 
 def _stretched(waveform: Waveform, rate: int, ratio: float, fixed: float, size: int) -> Samples:

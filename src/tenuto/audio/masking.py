@@ -291,13 +291,13 @@ def _threshold(power: Tensor, model: Ear) -> Tensor:
     frame, line = torch.nonzero(is_tone, as_tuple=True)
     level = sum(power[frame, line + side] for side in (-1, 0, 1))
     assert isinstance(level, Tensor)
-    left = power.masked_fill(_around(is_tone, model), 0) @ model.bands
-    on = _kept(frame, line, level, model)
+    noise_power = power.masked_fill(_around(is_tone, model), 0) @ model.bands
+    on = _audible(frame, line, level, model)
     frame, line, level = frame[on], line[on], level[on]
     total = model.quiet[model.probes].float().repeat(len(power), 1)
     _spread(total, frame, line, level, TONE_OFFSET, model)
-    frame, band = torch.nonzero(left >= model.quiet[model.centres], as_tuple=True)
-    _spread(total, frame, model.centres[band], left[frame, band], NOISE_OFFSET, model)
+    frame, band = torch.nonzero(noise_power >= model.quiet[model.centres], as_tuple=True)
+    _spread(total, frame, model.centres[band], noise_power[frame, band], NOISE_OFFSET, model)
     return total.double()
 
 
@@ -327,7 +327,7 @@ def _around(is_tone: Tensor, model: Ear) -> Tensor:
     return steps.cumsum(dim=1)[:, :count] > 0
 
 
-def _kept(frame: Tensor, line: Tensor, level: Tensor, model: Ear) -> Tensor:
+def _audible(frame: Tensor, line: Tensor, level: Tensor, model: Ear) -> Tensor:
     """Which tones are audible in quiet and have no stronger one within half a Bark (step 5)."""
     is_audible = level >= model.quiet[line]
     on = is_audible.clone()

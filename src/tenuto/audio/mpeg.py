@@ -31,9 +31,9 @@ MOST_JUNK_BYTES = 1 << 20
 """Bytes, tags aside, behind which no further frame is looked for."""
 
 
-def cut_off(name: str, missing: str) -> AudioError:
+def cut_off(name: str, lacking: str) -> AudioError:
     """The error for a recording that lacks its end."""
-    return AudioError(f"{name}: cut off, {missing}. Copy or export the file again.")
+    return AudioError(f"{name}: cut off, {lacking}. Copy or export the file again.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +100,8 @@ def pieces(stream: BinaryIO, size: int, name: str) -> Iterator[dict[str, Any]]:
             yield {"start": each.start, "stop": each.stop, "samples": samples, "is_open": True}
         # Some encoders count the Xing frame itself and others do not, so one frame is no evidence.
         elif each.announced - each.frames > 1:
-            missing = (each.announced - each.frames) * length // max(each.frames, 1)
-            raise cut_off(name, f"about {missing} bytes are missing")
+            frames_missing = (each.announced - each.frames) * length // max(each.frames, 1)
+            raise cut_off(name, f"about {frames_missing} bytes are missing")
         elif each.frames - each.announced <= 1:
             stream.seek(each.start)
             head = _with_size(stream.read(first.length), first, length)
@@ -120,8 +120,8 @@ def _streams(stream: BinaryIO, size: int, name: str) -> Iterator[_Stream]:
             place = _next_frame(stream, place, size)
             continue
         if place + frame.length > size:
-            missing = place + frame.length - size
-            raise cut_off(name, f"{missing} bytes of its last frame are missing")
+            bytes_missing = place + frame.length - size
+            raise cut_off(name, f"{bytes_missing} bytes of its last frame are missing")
         announced = _announced_frames(stream.read(min(frame.length, 200)), frame)
         is_joined = current is not None and place == current.stop and frame.kind == current.first.kind
         if current is None or announced is not None or not is_joined:

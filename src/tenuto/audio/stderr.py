@@ -29,14 +29,14 @@ def decoder_messages() -> Iterator[list[str]]:
             yield messages
             return
         stack.callback(os.close, original)
-        kept = stack.enter_context(tempfile.TemporaryFile())
-        os.dup2(kept.fileno(), 2)
+        capture = stack.enter_context(tempfile.TemporaryFile())
+        os.dup2(capture.fileno(), 2)
         try:
             yield messages
         finally:
             os.dup2(original, 2)
-            kept.seek(0)
-            for line in kept.read().splitlines(keepends=True):
+            capture.seek(0)
+            for line in capture.read().splitlines(keepends=True):
                 if not DECODER_LINE.match(line):
                     os.write(2, line)
                 elif line.strip():

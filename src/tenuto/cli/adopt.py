@@ -118,9 +118,9 @@ def adopt(
     is_described = any(
         value is not None for value in (ratings, id_column, columns, rating_scale, album_column)
     )
-    named = columns or (emotions if is_described or data == "folder" else None)
+    output_names = columns or (emotions if is_described or data == "folder" else None)
     has_file = (root / "tenuto.yaml").is_file()
-    described = None if has_file and columns is None else named
+    described = None if has_file and columns is None else output_names
     table = groups.Columns(ratings, id_column, described, None, rating_scale, album_column).settings(data)
     settings = data_config(root, **{**table, "split": split})
     run = api.adopt(

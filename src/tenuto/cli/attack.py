@@ -58,7 +58,7 @@ class PaperSettings:
         paper_option("--sign/--no-sign", help="Use the sign of the gradient.", show_default="sign"),
     ] = None
 
-    def given(self) -> dict[str, Any]:
+    def chosen(self) -> dict[str, Any]:
         """Those that were given, as plain values."""
         values = {
             name: value.value if isinstance(value, StrEnum) else value for name, value in vars(self).items()
@@ -145,7 +145,7 @@ def attack(
     """
     from tenuto import api
 
-    settings = paper.given()
+    settings = paper.chosen()
     searched_in = precision and precision.value
     inputs: Any = domain and domain.value
     if len(words) > 1 or is_recording(words[0]):
@@ -183,27 +183,27 @@ def attack(
     single.check(protocol is not None or bool(settings))
     if searched_in and not single.family:
         settings["precision"] = searched_in
-    opened = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    opened_run = api.open_run(words[0], root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
     if single.family:
-        chosen = single.protocol(opened, searched_in, trust)
+        chosen = single.protocol(opened_run, searched_in, trust)
     else:
-        chosen = _named_protocol(opened, protocol, settings)
+        chosen = _named_protocol(opened_run, protocol, settings)
     if released_log is not None and chosen.name != RELEASED:
         raise ConfigError(f"--released-log is for {RELEASED}: other attacks have no such log.")
-    rows = opened.attack(chosen, split.value, device, batch_size, inputs, trace, log)
-    path = opened.files.rows(rows["protocol"].iloc[0], split.value)
+    rows = opened_run.attack(chosen, split.value, device, batch_size, inputs, trace, log)
+    path = opened_run.files.rows(rows["protocol"].iloc[0], split.value)
     if trace or log:
-        notes.print(str(opened.files.trace(rows["protocol"].iloc[0], split.value)))
+        notes.print(str(opened_run.files.trace(rows["protocol"].iloc[0], split.value)))
     if released_log is not None:
-        _write_log(opened, chosen, rows, released_log)
+        _write_log(opened_run, chosen, rows, released_log)
     if as_json:
-        changes = opened.natural(split.value).to_dict("records") if natural else None
+        changes = opened_run.natural(split.value).to_dict("records") if natural else None
         common.print_json({**_of_rows(rows), "natural": changes, "rows": str(path)})
         return
     out.print(attack_table(rows))
     typer.echo(str(path))
     if natural:
-        print_natural(opened.natural(split.value), "The same clips under natural variation")
+        print_natural(opened_run.natural(split.value), "The same clips under natural variation")
 
 
 def _of_rows(rows: pd.DataFrame) -> dict[str, Any]:
@@ -242,8 +242,8 @@ def _of_recording(attacked: RecordingAttack) -> dict[str, Any]:
 
 def _refuse(options: Mapping[str, object], reason: str) -> None:
     """Raise `ConfigError` where one of these options is given."""
-    if given := [f"--{name}" for name, value in options.items() if value is not None]:
-        raise ConfigError(f"{', '.join(given)}: {reason}")
+    if names := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{', '.join(names)}: {reason}")
 
 
 def _named_protocol(run: Run, protocol: str | None, settings: dict[str, Any]) -> Protocol:

@@ -100,8 +100,8 @@ def attribute(
     budget = None if epsilon is None else (Linf if norm is NormName.linf else L2)(epsilon)
     region = None if seconds is None and bands is None else Region(seconds=seconds, bands=bands)
     parts = SEGMENTS if segments is None else segments
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    result = opened.attribute(
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    result = opened_run.attribute(
         clip, emotion, method.value, budget, region, segments=parts, steps=steps, seed=seed
     )
     if as_json:
@@ -116,8 +116,8 @@ def _described(result: Attribution) -> dict[str, Any]:
     """Everything but the shares of single entries, which are too many."""
     names = ("source", "run", "output", "method", "prediction", "baseline", "gap", "found")
     about = {name: getattr(result, name) for name in names}
-    moved = None if result.moved is None else result.moved.table
-    return {**about, "moved": moved, "segments": result.segments.to_dict("records")}
+    change = None if result.moved is None else result.moved.table
+    return {**about, "moved": change, "segments": result.segments.to_dict("records")}
 
 
 def _print(result: Attribution) -> None:
@@ -139,25 +139,25 @@ def _print(result: Attribution) -> None:
     )
     out.print(table)
     if result.moved is not None:
-        moved = result.moved.table
+        change = result.moved.table
         out.print(
             escape(
-                f"An attack within {moved['budget']} leaves {100 * moved['top_overlap_attacked']:.0f} % of the largest "
-                f"shares in place (rank correlation {_number(moved, 'rank_correlation_attacked')}) and changes "
-                f"{result.output} by {moved['prediction_change']:+.4f}, no emotion by more than "
-                f"{moved['largest_change']:.4f}."
+                f"An attack within {change['budget']} leaves {100 * change['top_overlap_attacked']:.0f} % of the "
+                f"largest shares in place (rank correlation {_number(change, 'rank_correlation_attacked')}) and "
+                f"changes {result.output} by {change['prediction_change']:+.4f}, no emotion by more than "
+                f"{change['largest_change']:.4f}."
             )
         )
         out.print(
-            f"Noise of the same size leaves {100 * moved['top_overlap_noise']:.0f} % in place (rank correlation "
-            f"{_number(moved, 'rank_correlation_noise')}) and changes it by {moved['noise_change']:+.4f}."
+            f"Noise of the same size leaves {100 * change['top_overlap_noise']:.0f} % in place (rank correlation "
+            f"{_number(change, 'rank_correlation_noise')}) and changes it by {change['noise_change']:+.4f}."
         )
     if result.found is not None:
-        found = result.found
+        shares = result.found
         out.print(
-            f"An attack on the region alone changes {escape(result.output)} by {found['change']:+.4f}. The attribution "
-            f"finds the region with AUC {found['auc']:.2f} (clean clip {found['clean_auc']:.2f}, chance 0.50); "
-            f"{100 * found['mass']:.0f} % of the shares are in {100 * found['area']:.0f} % of the input."
+            f"An attack on the region alone changes {escape(result.output)} by {shares['change']:+.4f}. The "
+            f"attribution finds the region with AUC {shares['auc']:.2f} (clean clip {shares['clean_auc']:.2f}, chance "
+            f"0.50); {100 * shares['mass']:.0f} % of the shares are in {100 * shares['area']:.0f} % of the input."
         )
 
 

@@ -83,8 +83,8 @@ def certify(
 
     if not sigma:
         raise ConfigError("sigma is missing: give at least one, such as --sigma 0.216.")
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    certificates = opened.certify(
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    certificates = opened_run.certify(
         None if domain is None else domain.value,
         sigma=sigma,
         radius=radius or (),
@@ -106,7 +106,8 @@ def certify(
     if as_json:
         lines = certificates.summary.to_dict("records")
         files = [str(path) for path in certificates.files]
-        common.print_json({"run": opened.name, "split": split.value, "certificates": lines, "files": files})
+        about = {"run": opened_run.name, "split": split.value}
+        common.print_json({**about, "certificates": lines, "files": files})
         return
-    out.print(certificate_table(certificates.summary, f"{opened.name}, {split.value}"))
+    out.print(certificate_table(certificates.summary, f"{opened_run.name}, {split.value}"))
     common.print_paths(certificates.files)

@@ -33,15 +33,15 @@ class Screen(Console):
     @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:
         """Columns, of results at least `NARROWEST`, and lines."""
-        named = os.environ.get("COLUMNS", "")
-        columns, lines = (int(named), 25) if named.isdecimal() and int(named) > 0 else super().size
+        width = os.environ.get("COLUMNS", "")
+        columns, lines = (int(width), 25) if width.isdecimal() and int(width) > 0 else super().size
         least = 1 if self.stderr else NARROWEST  # what moves on a terminal must fit it
         return ConsoleDimensions(max(columns, least), lines)
 
     def render(self, *arguments: Any, **settings: Any) -> Iterator[Segment]:
         """Segments of what is printed; what a name in a file would tell the terminal is shown as text."""
         for segment in super().render(*arguments, **settings):
-            text = segment.text if segment.control else printable(segment.text, kept="\n")
+            text = segment.text if segment.control else printable(segment.text, exceptions="\n")
             yield segment._replace(text=text)
 
     def print(self, *objects: Any, **settings: Any) -> None:
@@ -224,9 +224,9 @@ class Terminal(Progress):
         # Without a terminal a bar would leave nothing but an empty line in the log.
         with progress.Progress(
             *columns, console=notes, transient=True, disable=not notes.is_terminal
-        ) as shown:
-            number = shown.add_task(task, total=total)
-            yield lambda done: shown.advance(number, done)
+        ) as progress_bar:
+            number = progress_bar.add_task(task, total=total)
+            yield lambda done: progress_bar.advance(number, done)
 
     def note(self, sentence: str) -> None:
         """A line."""

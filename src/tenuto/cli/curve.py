@@ -101,10 +101,10 @@ def curve(
         print_json(printed[0] if len(printed) == 1 else {"curves": printed})
 
 
-def _name_others(folder: Path, written: Iterable[Path]) -> None:
+def _name_others(folder: Path, paths: Iterable[Path]) -> None:
     """Say which files in the folder are of earlier calls: they may be of other runs or another protocol."""
     others = sorted(
-        {path.name for path in folder.iterdir() if path.is_file()} - {path.name for path in written}
+        {path.name for path in folder.iterdir() if path.is_file()} - {path.name for path in paths}
     )
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""

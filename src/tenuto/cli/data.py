@@ -56,8 +56,8 @@ def info(name: Name, as_json: common.AsJson = False) -> None:
         common.print_json(card)
         return
     for key, value in card.items():
-        shown = " to ".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
-        out.print(f"[bold]{key.replace('_', ' '):14s}[/bold] {escape(shown)}")
+        text = " to ".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
+        out.print(f"[bold]{key.replace('_', ' '):14s}[/bold] {escape(text)}")
 
 
 @app.command()
@@ -117,8 +117,8 @@ def _print_report(report: DataReport) -> None:
         if not order.is_exchanged:
             line("label order", str(order))
     if report.rater_deviations:
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in report.rater_deviations.items())
-        line("raters", f"mean standard deviation, in units of the labels: {shown}")
+        listing = ", ".join(f"{name} {value:.3f}" for name, value in report.rater_deviations.items())
+        line("raters", f"mean standard deviation, in units of the labels: {listing}")
     typer.echo(f"{report.root}: {_verdict(report.validation, report.has_checksums)}")
 
 
@@ -134,8 +134,8 @@ def synthesize(
 
     Example: tenuto data synthesize --root synthetic --clips 360
     """
-    made = api.synthesize(root, clips, seconds, seed, workers=workers, progress=common.TERMINAL)
-    typer.echo(str(made))
+    corpus = api.synthesize(root, clips, seconds, seed, workers=workers, progress=common.TERMINAL)
+    typer.echo(str(corpus))
 
 
 @app.command("concepts")
@@ -192,8 +192,8 @@ def _table(description: Description) -> Table:
         table.add_column(heading, justify="right")
     for name, row in _summary(description).items():
         *percentiles, rho = row.values()
-        shown = "" if rho is None else number(rho, ".2f")
-        table.add_row(name, *(f"{value:.2f}" for value in percentiles), shown)
+        text = "" if rho is None else number(rho, ".2f")
+        table.add_row(name, *(f"{value:.2f}" for value in percentiles), text)
     return table
 
 

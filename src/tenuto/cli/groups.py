@@ -73,8 +73,8 @@ class Columns:
         source = table.pop("concepts")
         if source not in CONCEPT_SOURCES:
             table["concepts"], source = names(source), None
-        given = {key: value for key, value in table.items() if value is not None}
-        return {"dataset": data, "concepts": source, "folder": given or None}
+        columns_set = {key: value for key, value in table.items() if value is not None}
+        return {"dataset": data, "concepts": source, "folder": columns_set or None}
 
 
 RunsFile = Annotated[

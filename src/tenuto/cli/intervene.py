@@ -76,19 +76,19 @@ def intervene(
         else:
             out.print(_change_table(change))
         return
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    intervention = opened.intervene(protocol, folder)
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    intervention = opened_run.intervene(protocol, folder)
     if as_json:
         rows = intervention.rows.to_dict("records")
-        common.print_json({"run": opened.name, **dataclasses.asdict(intervention), "rows": rows})
+        common.print_json({"run": opened_run.name, **dataclasses.asdict(intervention), "rows": rows})
     else:
-        _print(opened.name, intervention)
+        _print(opened_run.name, intervention)
 
 
-def _values(given: list[str]) -> dict[str, float]:
+def _values(words: list[str]) -> dict[str, float]:
     """``["dissonance=0.7"]`` as a mapping. Raises `ConfigError`."""
     values: dict[str, float] = {}
-    for text in given:
+    for text in words:
         name, _, value = text.partition("=")
         if name.strip() in values:
             raise ConfigError(f"--set {text}: {name.strip()} is set twice; give it one value.")

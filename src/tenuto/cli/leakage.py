@@ -46,8 +46,8 @@ def leakage(
     """
     from tenuto import api
 
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    result = opened.leakage(split.value, black_box, seed)
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    result = opened_run.leakage(split.value, black_box, seed)
     for remark in result.remarks:
         notes.print(remark)
     if as_json:

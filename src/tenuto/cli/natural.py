@@ -42,18 +42,18 @@ def natural(
     from tenuto import api
     from tenuto.analysis.natural import corruption
 
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    changes = opened.natural(split.value, protocol)
-    path = opened.files.natural(split.value, protocol)
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    changes = opened_run.natural(split.value, protocol)
+    path = opened_run.files.natural(split.value, protocol)
     is_graded = protocol == GRADED_PROTOCOL
-    total = corruption(opened.files.read_rows(protocol, split.value)).iloc[0] if is_graded else None
+    total = corruption(opened_run.files.read_rows(protocol, split.value)).iloc[0] if is_graded else None
     if as_json:
         lines = changes.drop(columns=["run", "system", "seed"]).to_dict("records")
-        about = {"run": opened.name, "protocol": protocol, "split": split.value}
+        about = {"run": opened_run.name, "protocol": protocol, "split": split.value}
         mean = {} if total is None else {"corruption": total.to_dict()}
         common.print_json({**about, "changes": lines, **mean, "rows": str(path)})
         return
-    title = f"{opened.name}, {protocol}, {split.value}"
+    title = f"{opened_run.name}, {protocol}, {split.value}"
     if total is None:
         print_natural(changes, title)
     else:

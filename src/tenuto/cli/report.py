@@ -45,7 +45,7 @@ def report(
     """
     from tenuto import api
 
-    written = api.report(
+    page = api.report(
         study,
         to,
         protocol=protocol,
@@ -62,10 +62,10 @@ def report(
         progress=common.TERMINAL,
     )
     if as_json:
-        common.print_json(written.as_dict())
+        common.print_json(page.as_dict())
         return
-    for sentence in written.answer:
+    for sentence in page.answer:
         out.print(f"- {sentence}", markup=False)
-    for sentence in written.missing:
+    for sentence in page.missing:
         notes.print(f"Not in the report: {sentence}")
-    out.print(f"{written.path} ({written.bytes / 1e6:.1f} MB)", markup=False)
+    out.print(f"{page.path} ({page.bytes / 1e6:.1f} MB)", markup=False)

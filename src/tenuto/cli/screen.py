@@ -43,9 +43,9 @@ def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = Non
         names: Those of the columns that hold names.
         bars: That of the columns that holds bars; all others hold numbers.
     """
-    table, named = Table(title=escape(title), title_justify="left"), set(names)
+    table, column_names = Table(title=escape(title), title_justify="left"), set(names)
     for heading in columns:
-        if heading in named:
+        if heading in column_names:
             table.add_column(heading, overflow="fold", min_width=8)
         else:
             table.add_column(heading, justify="left" if heading == bars else "right", no_wrap=True)
@@ -59,14 +59,14 @@ def print_cells(cells: pd.DataFrame, title: str) -> None:
     """
     from tenuto.reporting.tables import GROUP
 
-    shown = cells.drop(columns=GROUP, errors="ignore")
+    ungrouped = cells.drop(columns=GROUP, errors="ignore")
     parts: list[list[str]] = [[]]
-    for name in shown.columns[1:]:
-        if parts[-1] and _width(shown[[shown.columns[0], *parts[-1], name]]) > out.width:
+    for name in ungrouped.columns[1:]:
+        if parts[-1] and _width(ungrouped[[ungrouped.columns[0], *parts[-1], name]]) > out.width:
             parts.append([])
         parts[-1].append(name)
     for place, names in enumerate(parts):
-        part = shown[[shown.columns[0], *names]]
+        part = ungrouped[[ungrouped.columns[0], *names]]
         out.print(_cells_table(part, cells.get(GROUP), title if place == 0 else f"{title}, continued"))
 
 
@@ -109,8 +109,8 @@ def metrics_table(run: str, part: str, metrics_of_part: pd.DataFrame) -> Table:
 
 def attack_table(rows: pd.DataFrame) -> Table:
     """What a protocol did on average: error and correlation, clean and at every budget, and what it cost."""
-    shown = worst_case(rows)
-    first, clips = rows.iloc[0], shown["clip"].nunique()
+    worst = worst_case(rows)
+    first, clips = rows.iloc[0], worst["clip"].nunique()
     table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
     budgets, concepts = list(at_budgets(rows)), concept_names(rows)
     moving = {"|Δ prediction|": emotion_names(rows)} | ({"|Δ concept|": concepts} if concepts else {})
@@ -121,8 +121,8 @@ def attack_table(rows: pd.DataFrame) -> Table:
     for place, (title, part) in enumerate(budgets):
         if place and norms[place] != norms[place - 1]:
             table.add_section()
-        moved = (f"{mean_change(part, names):.4f}" for names in moving.values())
-        table.add_row(_attacked(title, part), *moved, *_scores(part, "adversarial"))
+        movements = (f"{mean_change(part, names):.4f}" for names in moving.values())
+        table.add_row(_attacked(title, part), *movements, *_scores(part, "adversarial"))
     if rows["objective"].nunique() == 1 and "loss" in rows:
         table.add_section()
         # The released attack ascends the squared error; its objective is what the thresholds are defined on.
@@ -130,22 +130,22 @@ def attack_table(rows: pd.DataFrame) -> Table:
         table.add_row(escape(f"objective: {aim}, mean {rows['loss'].mean():.4f}"))
     cost = rows.groupby("clip")[["forward_passes", "gradient_passes"]].sum().max()
     table.caption = (
-        f"largest change of one entry {shown['linf'].max():.4g}, median L2 norm {shown['l2'].median():.4g}, "
-        f"converged {int(shown['converged'].sum())} of {len(shown)}; at most {cost['forward_passes']} forward and "
-        f"{cost['gradient_passes']} gradient passes a clip{_heard(shown)}{_limited(shown)}"
+        f"largest change of one entry {worst['linf'].max():.4g}, median L2 norm {worst['l2'].median():.4g}, "
+        f"converged {int(worst['converged'].sum())} of {len(worst)}; at most {cost['forward_passes']} forward and "
+        f"{cost['gradient_passes']} gradient passes a clip{_audibility(worst)}{_limited(worst)}"
     )
     return table
 
 
-def _heard(rows: pd.DataFrame) -> str:
+def _audibility(rows: pd.DataFrame) -> str:
     """How loud attacks on waveforms are, and which share of their effect survives in files."""
     ratios = {"SNR": "snr_db", "noise-to-mask ratio": "nmr_db"}
     medians = {name: rows[column].median() for name, column in ratios.items() if column in rows}
     loud = [f"median {name} {value:z.1f} dB" for name, value in medians.items() if math.isfinite(value)]
     shares = {name: survival(rows, column) for column, name in STORAGE.items()}
-    kept = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
+    names = [f"{name} {share:.0%}" for name, share in shares.items() if math.isfinite(share)]
     parts = [", ".join(loud)] if loud else []
-    parts += [f"share of the effect that survives in a file: {', '.join(kept)}"] if kept else []
+    parts += [f"share of the effect that survives in a file: {', '.join(names)}"] if names else []
     return "".join(f"; {part}" for part in parts)
 
 
@@ -155,8 +155,8 @@ def _limited(rows: pd.DataFrame) -> str:
     if "leakage_db" in rows:
         text += f"; power outside the frequencies {rows['leakage_db'].median():.1f} dB of the whole (median)"
     if "fresh_error" in rows:
-        error, clean, moved = (rows[f"fresh_{name}"].mean() for name in ("error", "clean_error", "moved"))
-        text += f"; on fresh draws MAE {error:.4f} (clean {clean:.4f}), |Δ prediction| {moved:.4f}"
+        error, clean, movement = (rows[f"fresh_{name}"].mean() for name in ("error", "clean_error", "moved"))
+        text += f"; on fresh draws MAE {error:.4f} (clean {clean:.4f}), |Δ prediction| {movement:.4f}"
     return text
 
 
@@ -229,7 +229,7 @@ def changes_table(attacked: RecordingAttack) -> Table:
         table.add_row(escape(str(name)), *values, bar(after, attacked.scale if is_emotion else (0.0, 1.0)))
     worst = attacked.rows[attacked.rows["worst"]]
     table.caption = (
-        f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_heard(worst)}"
+        f"largest change of one entry {row['linf']:.4g}, in {recogniser.inputs.unit}{_audibility(worst)}"
         f"{_limited(worst)}{attacked.reached and f'; {attacked.reached}'}"
     )
     return table
@@ -288,9 +288,9 @@ def _natural_table(changes: pd.DataFrame, title: str) -> Table:
     for heading in ("clips", "|Δ prediction|", "MAE, clean → changed", "correlation, clean → changed"):
         table.add_column(heading, justify="right")
     for line in changes.to_dict("records"):
-        moved, *rest = (number(line[name], ".4f") for name in CHANGES)
+        movement, *rest = (number(line[name], ".4f") for name in CHANGES)
         table.add_row(
-            line["change"], str(line["clips"]), moved, f"{rest[0]} → {rest[1]}", f"{rest[2]} → {rest[3]}"
+            line["change"], str(line["clips"]), movement, f"{rest[0]} → {rest[1]}", f"{rest[2]} → {rest[3]}"
         )
     return table
 
@@ -319,12 +319,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
             out.print(f"NOT RECORDED  {checks}: {escape(reason)}", soft_wrap=False)
 
 
-def print_clips(shown: ClipsShown) -> None:
+def print_clips(result: ClipsShown) -> None:
     """Print one attacked clip in detail, or a line per clip."""
-    if len(shown.clips) == 1:
-        _print_clip(shown.clips[0])
+    if len(result.clips) == 1:
+        _print_clip(result.clips[0])
     else:
-        out.print(_clips_table(shown))
+        out.print(_clips_table(result))
 
 
 def _clip_table(resynthesis: Resynthesis) -> Table:
@@ -366,12 +366,12 @@ def _print_clip(resynthesis: Resynthesis) -> None:
         )
 
 
-def _clips_table(shown: ClipsShown) -> Table:
+def _clips_table(result: ClipsShown) -> Table:
     """A line per clip, and the mean."""
     from tenuto.api.outcomes import attack_name
     from tenuto.reporting.figures.clip import decibels, percent
 
-    first = shown.clips[0]
+    first = result.clips[0]
     headings = (
         *(
             "clip",
@@ -382,8 +382,8 @@ def _clips_table(shown: ClipsShown) -> Table:
         ),
         *("noise\nto mask", "score"),
     )
-    table = grid(f"{shown.run}, {attack_name(first)}", *headings, names=["clip"])
-    for resynthesis in shown.clips:
+    table = grid(f"{result.run}, {attack_name(first)}", *headings, names=["clip"])
+    for resynthesis in result.clips:
         table.add_row(
             escape(resynthesis.clip),
             f"{resynthesis.effect['after']:.3f}",
@@ -393,7 +393,7 @@ def _clips_table(shown: ClipsShown) -> Table:
             decibels(resynthesis.nmr_db),
             "" if resynthesis.perceptual is None else f"{resynthesis.perceptual:.2f}",
         )
-    survival = shown.survival
+    survival = result.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""
     mean = percent(survival["mean"]) if survival["clips"] else "none"
     table.caption = f"survives: mean {mean} of {survival['clips']} clips{without}"

@@ -72,7 +72,7 @@ def show(
     if as_gallery:
         if data is not None:
             raise ConfigError("--data is no option of --gallery, whose runs have data of their own.")
-        made = api.gallery(
+        page = api.gallery(
             [run, *(Path(word) for word in clips or [])],
             folder or Path("gallery.html"),
             gallery_clips or 1,
@@ -86,20 +86,20 @@ def show(
             progress=common.TERMINAL,
         )
         if as_json:
-            common.print_json(made.as_dict())
+            common.print_json(page.as_dict())
             return
-        for remark in made.remarks:
+        for remark in page.remarks:
             notes.print(remark)
-        out.print(f"{made.path} ({made.bytes / 1e6:.1f} MB)", markup=False)
+        out.print(f"{page.path} ({page.bytes / 1e6:.1f} MB)", markup=False)
         return
     if gallery_clips:
         raise ConfigError("--clip is an option of --gallery. Name the clips after the run.")
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    shown = opened.show(clips or [], protocol, epsilon, folder, db=db, norm=norm)
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    result = opened_run.show(clips or [], protocol, epsilon, folder, db=db, norm=norm)
     if as_json:
-        common.print_json(shown.as_dict())
+        common.print_json(result.as_dict())
         return
-    print_clips(shown)
-    names = [clip.clip for clip in shown.clips]
-    place = shown.files[names[0]][0].parent
+    print_clips(result)
+    names = [clip.clip for clip in result.clips]
+    place = result.files[names[0]][0].parent
     notes.print(f"{place}: pictures and sounds of {', '.join(names)}")

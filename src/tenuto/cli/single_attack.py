@@ -94,9 +94,9 @@ class SingleAttack:
 
     def check(self, has_protocol: bool) -> None:
         """Raise `ConfigError` for options that contradict each other."""
-        given = [one.name for one in dataclasses.fields(self) if getattr(self, one.name) != one.default]
-        if self.family is None and given:
-            options = [f"--{'objective' if name == 'aim' else name.replace('_', '-')}" for name in given]
+        names = [one.name for one in dataclasses.fields(self) if getattr(self, one.name) != one.default]
+        if self.family is None and names:
+            options = [f"--{'objective' if name == 'aim' else name.replace('_', '-')}" for name in names]
             verb = "needs" if len(options) == 1 else "need"
             raise ConfigError(f"{' and '.join(options)} {verb} --attack, the name of a single attack.")
         if self.family is not None and has_protocol:

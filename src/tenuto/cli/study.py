@@ -78,7 +78,7 @@ class Chosen:
     ] = None
     precision: common.TrainPrecision = None
 
-    def opened(self, context: typer.Context) -> tuple[StudyConfig, Path | None]:
+    def open(self, context: typer.Context) -> tuple[StudyConfig, Path | None]:
         """The study with the options in place of its own settings, and the folder of its data set.
 
         TENUTO_DATA does not apply to a study that generates its own corpus.
@@ -113,23 +113,23 @@ def plan(
     """
     from tenuto.study import plan_study, reductions
 
-    (study, place), folder = chosen.opened(context), chosen.folder
-    made = plan_study(study, folder, place, trust)
+    (study, place), folder = chosen.open(context), chosen.folder
+    study_plan = plan_study(study, folder, place, trust)
     if as_json:
         common.print_json(
             {
                 "folder": str(folder),
-                "fingerprint": made.fingerprint,
-                "seconds": made.seconds,
-                "unmeasured": made.unmeasured,
-                "stages": [dataclasses.asdict(stage) for stage in made.stages],
+                "fingerprint": study_plan.fingerprint,
+                "seconds": study_plan.seconds,
+                "unmeasured": study_plan.unmeasured,
+                "stages": [dataclasses.asdict(stage) for stage in study_plan.stages],
             }
         )
         return
-    out.print(_plan_table(made))
+    out.print(_plan_table(study_plan))
     if reduced := reductions(study):
         out.print(f"Smaller than the paper's: {'; '.join(reduced)}.")
-    out.print(_stages_done(made))
+    out.print(_stages_done(study_plan))
 
 
 def _plan_table(plan: Plan) -> Table:
@@ -149,14 +149,14 @@ def _plan_table(plan: Plan) -> Table:
 
 def _stages_done(plan: Plan) -> str:
     """How many stages are done, and the expected time of the others."""
-    done = f"{len(plan.stages) - len(plan.left)} of {len(plan.stages)} stages are done."
+    text = f"{len(plan.stages) - len(plan.left)} of {len(plan.stages)} stages are done."
     if not plan.left:
-        return f"{done} Nothing is left to do."
+        return f"{text} Nothing is left to do."
     if plan.unmeasured == len(plan.left):
-        return f"{done} The time for the rest is unknown until a run has finished."
+        return f"{text} The time for the rest is unknown until a run has finished."
     measured = len(plan.left) - plan.unmeasured
     unknown = f" The time for the other {plan.unmeasured} is unknown." if plan.unmeasured else ""
-    return f"{done} {measured} take {_time(plan.seconds)}, one after the other.{unknown}"
+    return f"{text} {measured} take {_time(plan.seconds)}, one after the other.{unknown}"
 
 
 def _time(seconds: float) -> str:
@@ -209,7 +209,7 @@ def run(
     from tenuto.study import plan_study, run_study
 
     executor = _engine(engine, workers, address, gpus_per_run, device)
-    (study, place), folder = chosen.opened(context), chosen.folder
+    (study, place), folder = chosen.open(context), chosen.folder
     notes.print(f"systems: {len(study.systems)}, seeds: {len(study.seeds)}")
     with _stopping_on_sigterm(folder), _Progress(folder):
         report = run_study(study, folder, place, executor, notes.print, device, trust, time_limit)
@@ -219,8 +219,8 @@ def run(
     for outcome in report.failed:
         out.print(f"failed: {outcome.run}: {outcome.error}", markup=False)
     if report.unfinished:
-        made = plan_study(study, folder, place, trust)
-        out.print(f"Stopped: {_stages_done(made)}")
+        study_plan = plan_study(study, folder, place, trust)
+        out.print(f"Stopped: {_stages_done(study_plan)}")
         out.print("Run the same command again to continue.")
         raise typer.Exit(EXIT_UNFINISHED)
     if len(report.failed) < report.runs:

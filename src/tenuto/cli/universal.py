@@ -73,8 +73,8 @@ def universal(
     from tenuto.attacks import parse_budget
 
     budget = parse_budget(norm, epsilon, db)
-    opened = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    result = opened.universal(
+    opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
+    result = opened_run.universal(
         budget,
         aim,
         None if domain is None else "waveform" if domain is common.DomainName.waveform else "spectrogram",

@@ -49,7 +49,7 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
 
 def path_fault(names: Iterable[str], destination: Path) -> str | None:
     """The first of these relative paths that is unsafe to write below ``destination``, with the reason."""
-    taken: set[str] = set()
+    used_paths: set[str] = set()
     for name in names:
         if name.startswith("/") or PureWindowsPath(name).drive:
             return f"{name!r} is an absolute path"
@@ -57,9 +57,9 @@ def path_fault(names: Iterable[str], destination: Path) -> str | None:
             return f"{name!r} is not a plain path (it has an empty part, dots, a backslash or a control character)"
         if not (destination / f"{name}.part").resolve().is_relative_to(destination.resolve()):
             return f"{name!r} leads out of {destination} through a link"
-        if not taken.isdisjoint((name, f"{name}.part")):
+        if not used_paths.isdisjoint((name, f"{name}.part")):
             return f"{name!r} is listed twice"
-        taken.update((name, f"{name}.part"))
+        used_paths.update((name, f"{name}.part"))
     return None
 
 

@@ -237,7 +237,7 @@ class Dataset(abc.ABC):
             check: Raises `AudioError` or `FileError` for a recording that cannot be used; called in threads.
         """
         published = self.checksums()
-        missing, altered = self._check_published(published)
+        missing_files, altered_files = self._check_published(published)
         problems = Problems()
         paths: tuple[Path, ...] = ()
         with problems.collect():
@@ -256,22 +256,22 @@ class Dataset(abc.ABC):
                 is_below = path.is_relative_to(self.root)
                 name = path.relative_to(self.root).as_posix() if is_below else str(path)
                 if name not in published and not path.is_file():
-                    missing.append(f"{name}: has ratings but does not exist")
+                    missing_files.append(f"{name}: has ratings but does not exist")
                 elif name not in published and sentence is not None:
-                    altered.append(sentence)
+                    altered_files.append(sentence)
                 if progress:
                     progress(1)
-        return Validation(tuple(missing), tuple(altered), problems.sentences)
+        return Validation(tuple(missing_files), tuple(altered_files), problems.sentences)
 
     def _check_published(self, published: Mapping[str, str]) -> tuple[list[str], list[str]]:
-        missing, altered = [], []
+        missing_files, altered_files = [], []
         for name, checksum in published.items():
             path = self.root / name
             if not path.is_file():
-                missing.append(f"{name}: does not exist")
+                missing_files.append(f"{name}: does not exist")
             elif (actual := sha256_file(path)) != checksum:
-                altered.append(f"{name}: sha256 {actual[:12]}..., published {checksum[:12]}...")
-        return missing, altered
+                altered_files.append(f"{name}: sha256 {actual[:12]}..., published {checksum[:12]}...")
+        return missing_files, altered_files
 
 
 def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
@@ -283,8 +283,8 @@ def fingerprint(index: Index, audio_sha256: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for part in (index.clips, audio_sha256, index.emotions, index.concepts, index.albums or ()):
         digest.update("\x1f".join(part).encode() + b"\x1e")
-    named = {"artists": index.artists, "groups": index.groups, **index.official}
-    for name, values in named.items():
+    groupings = {"artists": index.artists, "groups": index.groups, **index.official}
+    for name, values in groupings.items():
         if values is not None:
             digest.update("\x1f".join((name, *values)).encode() + b"\x1e")
     digest.update(np.ascontiguousarray(index.labels, "<f8").tobytes())
@@ -329,19 +329,19 @@ def usable_rows(clips: Iterable[str], problems: Problems, source: str = "", fix:
         source: Beginning of each sentence, such as the path of the table and a colon.
         fix: What to do about a clip that is listed twice, other than to remove a row.
     """
-    seen: set[str] = set()
+    clips_seen: set[str] = set()
     rows = []
     for row, clip in enumerate(clips):
         reason = name_problem(clip)
         if reason is not None:
             problems.add(f"{source}clip name {quote(clip)} (row {row + 1}) {reason}. Rename the recording.")
-        elif clip in seen:
+        elif clip in clips_seen:
             problems.add(
                 f"{source}clip {one_line(clip)} is listed twice; every clip needs one row. Remove one of them{fix}."
             )
         else:
             rows.append(row)
-        seen.add(clip)
+        clips_seen.add(clip)
     return rows
 
 
@@ -380,8 +380,8 @@ def ratings(
                 continue
             labels[row, place] = number = as_number(value, decimal)
             if not low <= number <= high:
-                shown = one_line(value, 80) or "empty"
-                problems.add(f"{path}: {one_line(column)} of clip {one_line(clip)} is {shown}, {rule}")
+                text = one_line(value, 80) or "empty"
+                problems.add(f"{path}: {one_line(column)} of clip {one_line(clip)} is {text}, {rule}")
     return labels
 
 

@@ -68,8 +68,8 @@ class Material:
 
     def normalisation(self) -> Normalisation:
         """Mean and deviation of the log spectrograms of the training clips, or of all where the settings say so."""
-        seen = self.split.train if self.config.normalisation == "train" else self.prepared.index.clips
-        return measure([self.prepared.spectrograms[place] for place in self.prepared.places(seen)])
+        clips = self.split.train if self.config.normalisation == "train" else self.prepared.index.clips
+        return measure([self.prepared.spectrograms[place] for place in self.prepared.places(clips)])
 
     def part(self, name: str) -> Batch:
         """The fixed excerpts of ``train``, ``validation`` or ``test``."""

@@ -84,8 +84,8 @@ class Prepared:
 
 def cache_folder() -> Path:
     """``$TENUTO_CACHE``, else ``tenuto`` below the user's cache folder. Raises `FileError` where there is neither."""
-    if named := os.environ.get("TENUTO_CACHE"):
-        return Path(named)
+    if variable := os.environ.get("TENUTO_CACHE"):
+        return Path(variable)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenuto"
     except RuntimeError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tenuto.data.base import Card, register_dataset
 from tenuto.data.layout import Files, lenient_rows
-from tenuto.data.songs import RatedSongs, known
+from tenuto.data.songs import RatedSongs, names_by_clip
 
 ADDRESS = "https://cvml.unige.ch/databases/DEAM"
 ARCHIVES = {
@@ -81,8 +81,8 @@ class Deam(RatedSongs):
             for clip in (clip if clip.isdecimal() else "0" for clip in clips)
         )
         return {
-            "artists": known(artists, clips),
-            "albums": known(albums, clips),
+            "artists": names_by_clip(artists, clips),
+            "albums": names_by_clip(albums, clips),
             "official": {"2014": official},
         }
 

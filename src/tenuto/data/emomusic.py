@@ -11,7 +11,7 @@ from typing import Any
 
 from tenuto.data.base import Card, register_dataset
 from tenuto.data.layout import Files, lenient_rows
-from tenuto.data.songs import RatedSongs, known
+from tenuto.data.songs import RatedSongs, names_by_clip
 
 SET_PARTS = {"development": "train", "evaluation": "test"}
 
@@ -50,13 +50,13 @@ class EmoMusic(RatedSongs):
         """Artist, genre and part of every song, where `songs_info.csv` exists."""
         path = files.table("songs_info.csv")
         rows = {row.get("song_id", ""): row for row in (lenient_rows(path) if path.is_file() else [])}
-        named = {
+        names = {
             column: {song: row.get(column, "") for song, row in rows.items()}
             for column in ("artist", "genre", "mediaeval 2013 set")
         }
-        parts = known(named["mediaeval 2013 set"], clips)
+        parts = names_by_clip(names["mediaeval 2013 set"], clips)
         return {
-            "artists": known(named["artist"], clips),
-            "groups": known(named["genre"], clips),
+            "artists": names_by_clip(names["artist"], clips),
+            "groups": names_by_clip(names["genre"], clips),
             "official": {"2013": tuple(SET_PARTS.get(part, "") for part in parts)} if parts else {},
         }

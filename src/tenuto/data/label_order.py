@@ -83,8 +83,8 @@ def label_orders(index: Index, sounds: Mapping[str, Sound]) -> list[LabelOrder]:
     rows = [row for row, clip in enumerate(index.clips) if clip in sounds]
     if len(rows) < FEWEST_CLIPS:
         return []
-    heard = [sounds[index.clips[row]] for row in rows]
-    measures = [[sound.loudness for sound in heard], [sound.onset_rate for sound in heard]]
+    clip_sounds = [sounds[index.clips[row]] for row in rows]
+    measures = [[sound.loudness for sound in clip_sounds], [sound.onset_rate for sound in clip_sounds]]
     energy = np.mean([rankdata(values) for values in measures], axis=0)
     names = {name: column for column, name in enumerate(index.emotions)}
     varying = [name for name, column in names.items() if np.ptp(index.labels[rows, column]) > 0]

@@ -65,8 +65,8 @@ class Files:
             columns: Columns of its header.
             folder: Name of the folder it must be in; any if empty.
         """
-        named = [path for path in self._tables.get(name, []) if folder in ("", path.parent.name)]
-        paths = sorted(named, key=lambda path: len(path.parts))
+        candidates = [path for path in self._tables.get(name, []) if folder in ("", path.parent.name)]
+        paths = sorted(candidates, key=lambda path: len(path.parts))
         fitting = [path for path in paths if set(columns) <= set(header(path))]
         return (fitting or paths or [self.root / folder / name])[0]
 

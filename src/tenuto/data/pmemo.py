@@ -11,7 +11,7 @@ from typing import Any
 
 from tenuto.data.base import Card, register_dataset
 from tenuto.data.layout import Files, lenient_rows
-from tenuto.data.songs import RatedSongs, known
+from tenuto.data.songs import RatedSongs, names_by_clip
 
 
 @register_dataset
@@ -50,6 +50,6 @@ class PMEmo(RatedSongs):
         path = files.table("metadata.csv", ("musicId", "artist"))
         rows = {row.get("musicid", ""): row for row in (lenient_rows(path) if path.is_file() else [])}
         return {
-            column: known({song: row.get(name, "") for song, row in rows.items()}, clips)
+            column: names_by_clip({song: row.get(name, "") for song, row in rows.items()}, clips)
             for column, name in (("artists", "artist"), ("albums", "album"))
         }

@@ -154,12 +154,12 @@ class _Client:
         """(path, API entry) of every file below a folder: its pages, then those of the folders inside it."""
         # OSF answers 100 anonymous requests an hour, so request its largest pages.
         largest = "?page[size]=100"
-        pending, seen, files = [url + largest], set[str](), []
+        pending, urls_seen, files = [url + largest], set[str](), []
         while pending:
             url = pending.pop(0)
-            if url in seen:
+            if url in urls_seen:
                 raise DownloadError(f"{url}: the listing leads back to itself. Download the files by hand.")
-            seen.add(url)
+            urls_seen.add(url)
             document = self.json(url)
             with _shape(url):
                 for entry in document["data"]:
@@ -224,10 +224,10 @@ class _Client:
 
     def _receive(self, remote: _Remote, part: Path) -> None:
         """Append the missing bytes to ``part``; start again where it is too long or the server knows no ranges."""
-        done = part.stat().st_size if part.is_file() else 0
-        if done == remote.size > 0:
+        received = part.stat().st_size if part.is_file() else 0
+        if received == remote.size > 0:
             return
-        start = done if done < remote.size else 0
+        start = received if received < remote.size else 0
         with self._get(remote.url, {"Range": f"bytes={start}-"} if start else {}) as response:
             partial = response.status_code == 206
             span = response.headers.get("Content-Range", "")
@@ -236,18 +236,18 @@ class _Client:
                     part.unlink(missing_ok=True)
                 raise _TransientError(f"the server could not continue {remote.name} at byte {start}")
             _check_status(response, remote.url)
-            done = start if partial else 0
-            with naming(part, "write"), open(part, "ab" if done else "wb") as stream:
+            received = start if partial else 0
+            with naming(part, "write"), open(part, "ab" if received else "wb") as stream:
                 for chunk in _chunks(response, remote.url):
                     stream.write(chunk)
-                    done += len(chunk)
-                    self.progress(remote.name, done, remote.size)
-                    if done > remote.size:  # an endless answer must not fill the disk
+                    received += len(chunk)
+                    self.progress(remote.name, received, remote.size)
+                    if received > remote.size:  # an endless answer must not fill the disk
                         break
                 stream.flush()
                 os.fsync(stream.fileno())
-        if done < remote.size:
-            raise _TransientError(f"the connection closed after {done} of {remote.size} bytes")
+        if received < remote.size:
+            raise _TransientError(f"the connection closed after {received} of {remote.size} bytes")
 
     @contextlib.contextmanager
     def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:

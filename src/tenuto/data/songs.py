@@ -49,17 +49,17 @@ class RatedSongs(Dataset):
                 clips, labels = clips + own[0], np.concatenate([labels, own[1]])
                 deviations = np.concatenate([deviations, own[2]])
         rows = usable_rows(clips, problems, f"{self.root}: ")
-        kept = tuple(clips[row] for row in rows)
+        usable_clips = tuple(clips[row] for row in rows)
         if self.spread_table:
             spread = self._spreads(files.table(self.spread_table, (self.key, *self.spreads)), problems)
             deviations = np.array([spread.get(clip, (np.nan, np.nan)) for clip in clips]).reshape(-1, 2)
         return Index(
-            clips=kept,
-            paths=tuple(files.audio(self.audio_folder, clip) for clip in kept),
+            clips=usable_clips,
+            paths=tuple(files.audio(self.audio_folder, clip) for clip in usable_clips),
             emotions=SONG_EMOTIONS,
             labels=labels[rows],
             deviations=None if np.isnan(deviations).all() else deviations[rows],
-            **self.about(files, kept),
+            **self.about(files, usable_clips),
         )
 
     def about(self, files: Files, clips: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class RatedSongs(Dataset):
         return dict(zip(map(clip_name, table[self.key]), spreads, strict=True))
 
 
-def known(names: Mapping[str, str], clips: Sequence[str]) -> tuple[str, ...] | None:
+def names_by_clip(names: Mapping[str, str], clips: Sequence[str]) -> tuple[str, ...] | None:
     """A name for every clip, empty where it is not known; None where no name is known.
 
     Letter case and blanks do not distinguish two names.

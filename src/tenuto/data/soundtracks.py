@@ -72,12 +72,12 @@ class Soundtracks(Dataset):
         clips = [clip_name(cell) for cell in table["number"]]
         rows = usable_rows(clips, problems, f"{path}: ")
         labels = ratings(table, EMOTIONS, self.card.emotion_scale, path, "number", problems)[rows]
-        kept = tuple(clips[row] for row in rows)
-        albums = self._albums(kept, problems)
-        self._check_identity(kept, labels, albums, problems)
+        usable_clips = tuple(clips[row] for row in rows)
+        albums = self._albums(usable_clips, problems)
+        self._check_identity(usable_clips, labels, albums, problems)
         return Index(
-            clips=kept,
-            paths=tuple(self.root / "Set1" / f"{clip}.mp3" for clip in kept),
+            clips=usable_clips,
+            paths=tuple(self.root / "Set1" / f"{clip}.mp3" for clip in usable_clips),
             emotions=EMOTIONS,
             labels=labels / DIVISOR,
             albums=albums,
@@ -126,9 +126,9 @@ class Soundtracks(Dataset):
 
         names = tuple(self.checksums())
         osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(names), progress=progress)
-        if missing := [name for name in names if not (self.root / name).is_file()]:
+        if missing_files := [name for name in names if not (self.root / name).is_file()]:
             raise DownloadError(
-                f"OSF node {OSF_NODE} lacks {missing[0]} and {len(missing) - 1} more files. Get them from "
+                f"OSF node {OSF_NODE} lacks {missing_files[0]} and {len(missing_files) - 1} more files. Get them from "
                 f"{self.card.origin} and put them into {self.root}."
             )
 

@@ -182,11 +182,11 @@ def _of_parts(parts: Mapping[str, str], source: str, seed: int) -> Split:
 def _from_file(index: Index, path: Path, seed: int) -> Split:
     """The split of a user's file. Clips may be named with their file type; clips it does not name are left out."""
     split = read_split(path)
-    known, problems, parts = set(index.clips), Problems(), dict[str, str]()
+    known_clips, problems, parts = set(index.clips), Problems(), dict[str, str]()
     for part in PARTS:
         for name in map(clip_name, split.part(part)):
-            clip = name if name in known else without_type(name)
-            if clip not in known:
+            clip = name if name in known_clips else without_type(name)
+            if clip not in known_clips:
                 problems.add(
                     f"{path}: clip {one_line(name)} is not in the data. {_nearest(clip, index.clips)}"
                 )

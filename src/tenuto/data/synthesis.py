@@ -73,14 +73,14 @@ def synthesize(
     if checksums_before is None:
         _claim(root, _settings(clips, seconds, seed))
         checksums_before = {}
-    drawn = draw(clips, seed)
-    texts = {name: content.encode() for name, content in _annotations(drawn, seconds).items()}
+    pieces = draw(clips, seed)
+    texts = {name: content.encode() for name, content in _annotations(pieces, seconds).items()}
     checksums = {name: sha256_bytes(content) for name, content in texts.items()}
     _refuse_changed(root, checksums_before)
     for name, content in texts.items():
         if not checksums_before or not (root / name).is_file():
             write_bytes(root / name, content)
-    checksums |= _audio(root, drawn, seconds, seed, workers, progress or (lambda _: None))
+    checksums |= _audio(root, pieces, seconds, seed, workers, progress or (lambda _: None))
     if checksums != checksums_before:
         write_json(root / STATE, {**_settings(clips, seconds, seed), "sha256": checksums})
     return root
@@ -104,10 +104,10 @@ def recorded(root: Path, *, clips: int, seconds: float, seed: int) -> dict[str, 
     if not (root / STATE).is_file():
         return None
     settings, state = _settings(clips, seconds, seed), read_json(root / STATE)
-    stored = {name: state.get(name) for name in settings}
-    if stored != settings:
+    stored_settings = {name: state.get(name) for name in settings}
+    if stored_settings != settings:
         raise DataError(
-            f"{root / STATE}: this corpus was made with {_spell(stored)}, not with {_spell(settings)}. "
+            f"{root / STATE}: this corpus was made with {_spell(stored_settings)}, not with {_spell(settings)}. "
             "Choose another folder or delete this one."
         )
     checksums = state.get("sha256")
@@ -162,23 +162,23 @@ def _refuse_changed(root: Path, checksums: dict[str, str]) -> None:
 
 def _audio(
     root: Path,
-    drawn: Sequence[Clip],
+    pieces: Sequence[Clip],
     seconds: float,
     seed: int,
     workers: int | None,
     progress: Callable[[int], None],
 ) -> dict[str, str]:
     """Write the missing recordings; return the SHA-256 of all."""
-    names = [f"{AUDIO}/{clip.number:03d}.mp3" for clip in drawn]
+    names = [f"{AUDIO}/{clip.number:03d}.mp3" for clip in pieces]
     exists = [(root / name).is_file() for name in names]
     checksums = {}
     for name, is_done in zip(names, exists, strict=True):
         if is_done:
             checksums[name] = sha256_file(root / name)
             progress(1)
-    missing = [clip.number for clip, is_done in zip(drawn, exists, strict=True) if not is_done]
+    missing_numbers = [clip.number for clip, is_done in zip(pieces, exists, strict=True) if not is_done]
     write = partial(_write_clip, root, seed, seconds)
-    for name, checksum in _map(write, missing, workers or _processors()):
+    for name, checksum in _map(write, missing_numbers, workers or _processors()):
         checksums[name] = checksum
         progress(1)
     return {name: checksums[name] for name in names}
@@ -273,14 +273,15 @@ def target(clip: Clip) -> tuple[str, str]:
     return f"{end} {strongest}".upper(), f"{end} {TARGET_NAMES[strongest]}"
 
 
-def _annotations(drawn: Sequence[Clip], seconds: float) -> dict[str, str]:
+def _annotations(pieces: Sequence[Clip], seconds: float) -> dict[str, str]:
     """The four annotation files: path below the root to content."""
     end = f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
-    ratings = [[f"{clip.number:03d}", *_two_decimals(clip.emotions), target(clip)[0]] for clip in drawn]
+    ratings = [[f"{clip.number:03d}", *_two_decimals(clip.emotions), target(clip)[0]] for clip in pieces]
     tracks = [
-        [f"{clip.number:03d}", target(clip)[1], clip.album.name, clip.track, f"00:00-{end}"] for clip in drawn
+        [f"{clip.number:03d}", target(clip)[1], clip.album.name, clip.track, f"00:00-{end}"]
+        for clip in pieces
     ]
-    metadata, concepts = _midlevel_rows(drawn)
+    metadata, concepts = _midlevel_rows(pieces)
     # The real rating file has a byte-order mark and other line ends than the rest.
     return {
         RATINGS: "\ufeff" + _table(["number", *EMOTIONS, "TARGET"], ratings, end="\r\n"),
@@ -292,10 +293,10 @@ def _annotations(drawn: Sequence[Clip], seconds: float) -> dict[str, str]:
     }
 
 
-def _midlevel_rows(drawn: Sequence[Clip]) -> tuple[list[list[Any]], list[list[Any]]]:
+def _midlevel_rows(pieces: Sequence[Clip]) -> tuple[list[list[Any]], list[list[Any]]]:
     """Rows of `metadata.csv` and `annotations.csv`: the clips in order, and other sources."""
     entries: list[tuple[str, int, list[str]]] = [
-        (SOURCE, clip.number, _two_decimals(clip.concepts)) for clip in drawn
+        (SOURCE, clip.number, _two_decimals(clip.concepts)) for clip in pieces
     ]
     middle = _two_decimals([MIDDLE_RATING] * len(CONCEPT_COLUMNS))
     places = (len(entries), len(entries) // 2, 0)

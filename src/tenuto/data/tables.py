@@ -124,8 +124,8 @@ class Table:
             if is_tidy
             else (*settings.emotions, *settings.concepts, *(settings.deviations or ()))
         )
-        named = (settings.id_column, *rated, settings.rater_column, *(getattr(settings, f) for f in FIELDS))
-        columns = [name for name in named if name is not None]
+        listed = (settings.id_column, *rated, settings.rater_column, *(getattr(settings, f) for f in FIELDS))
+        columns = [name for name in listed if name is not None]
         content = read_text(path)
         separator = SEPARATORS[settings.separator] if settings.separator else separator_of(content, columns)
         cells = read_csv(
@@ -134,14 +134,14 @@ class Table:
         if settings.id_column not in cells or (is_tidy and not set(columns) <= set(cells)):
             problems.raise_all()
         numbers = (settings.rating_column,) if is_tidy else rated
-        written = [cell for name in numbers if name in cells for cell in cells[str(name)]]
-        cell = ambiguous_number(written)
+        texts = [cell for name in numbers if name in cells for cell in cells[str(name)]]
+        cell = ambiguous_number(texts)
         if cell and settings.decimal is None and settings.scale[1] >= 1000:
             problems.add(
                 f"{path}: {cell} may be read with a thousands separator or with a decimal mark. Remove the "
                 "thousands separators, or name the decimal mark: decimal."
             )
-        decimal = settings.decimal or decimal_of(written)
+        decimal = settings.decimal or decimal_of(texts)
         _check_fields(path, cells, settings, problems)
         if is_tidy:
             cells = _spread_out(path, cells, settings, problems)
@@ -160,17 +160,17 @@ class Table:
         return Ratings(names, emotions, concepts, spreads, self._fields(range(len(names))))
 
     def _checked(
-        self, read: Reader, cells: pd.DataFrame, columns: Sequence[str], problems: Problems
+        self, reader: Reader, cells: pd.DataFrame, columns: Sequence[str], problems: Problems
     ) -> Labels:
         settings = self.settings
-        return read(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
+        return reader(cells, columns, settings.scale, self.path, settings.id_column, problems, self.decimal)
 
     def _fields(self, rows: Iterable[int]) -> dict[str, list[str]]:
         rows = list(rows)
-        named = {field: getattr(self.settings, field) for field in FIELDS}
+        columns = {field: getattr(self.settings, field) for field in FIELDS}
         return {
             field: [str(cell) for cell in self.cells[name].iloc[rows]]
-            for field, name in named.items()
+            for field, name in columns.items()
             if name in self.cells
         }
 

@@ -84,12 +84,12 @@ class Clips:
 
     def _attacked_inputs(self, rows: pd.DataFrame, perturbations: Array) -> Tensor:
         """What the network takes of the clips under saved perturbations, of spectrograms or of waveforms."""
-        run, saved = self.run.in_unit(unit_of(rows)), torch.from_numpy(perturbations)
+        run, tensor = self.run.in_unit(unit_of(rows)), torch.from_numpy(perturbations)
         if run is self.run:
-            return self.batch.inputs + saved.reshape(self.batch.inputs.shape)
+            return self.batch.inputs + tensor.reshape(self.batch.inputs.shape)
         network: Any = run.recogniser.network
         with torch.no_grad():
-            excerpts: Tensor = network.excerpts(run.part(self.part).inputs + saved)
+            excerpts: Tensor = network.excerpts(run.part(self.part).inputs + tensor)
         return excerpts
 
     def _check(self, protocol: str, rows: pd.DataFrame) -> None:

@@ -158,15 +158,15 @@ def move_attribution(
         for one in (inputs, result.adversarial, inputs + noise)
     )
     with torch.no_grad():
-        moved, shaken = (
+        movement, shaken = (
             (model(one).emotions - clean)[0] for one in (result.adversarial.clone(), inputs + noise)
         )
     return AttributionChange(
         budget,
         similarity(before, after),
         similarity(before, noisy),
-        float(moved[output]),
-        float(moved.abs().max()),
+        float(movement[output]),
+        float(movement.abs().max()),
         float(shaken[output]),
         after,
     )
@@ -182,8 +182,8 @@ def _noise_like(
     """
     generator = np.random.default_rng(seed)
     flat = perturbation.detach().cpu().flatten().numpy()
-    drawn = generator.permutation(flat) * generator.choice([-1.0, 1.0], flat.size).astype(flat.dtype)
-    noise = torch.from_numpy(drawn).reshape(perturbation.shape).to(perturbation)
+    shuffle = generator.permutation(flat) * generator.choice([-1.0, 1.0], flat.size).astype(flat.dtype)
+    noise = torch.from_numpy(shuffle).reshape(perturbation.shape).to(perturbation)
     around = budget.around(inputs, ("",))
     noise_size, size = around.size(noise), around.size(perturbation)
     if not torch.allclose(noise_size, size):

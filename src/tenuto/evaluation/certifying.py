@@ -204,16 +204,16 @@ def certify_clips(
         batch_size: Noisy inputs predicted together; default: 6, on a GPU 64.
         progress: Called with 1 after every clip and, with an attack, every radius.
     """
-    known, searched, tables = draws or Draws(), attacked or Draws(), []
+    draws_known, searched, tables = draws or Draws(), attacked or Draws(), []
     with left_as_found(model):
         clean = array(predict(model, clips.inputs).emotions)
     for row, clip in enumerate(clips.clips):
         example, label = clips.inputs[row : row + 1], clips.labels[row : row + 1]
-        if clip not in known.predictions:
-            known.keep(clip, noisy_predictions(model, example, label, smoothing, batch_size))
+        if clip not in draws_known.predictions:
+            draws_known.keep(clip, noisy_predictions(model, example, label, smoothing, batch_size))
         sizes = radii.of(example, clip)
         certified = certificate(
-            known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
+            draws_known.predictions[clip], [size for size, _ in sizes], smoothing, len(clips), scale
         )
         progress(1)
         for bound, (radius, decibels) in zip(certified, sizes, strict=True):

@@ -210,7 +210,7 @@ def explain(
         AudioError: The recording cannot be used.
         ConfigError: The hop is not above 0.
     """
-    named = isinstance(source, str | Path)
+    is_path = isinstance(source, str | Path)
     waveform = read_waveform(source, recogniser.inputs.sample_rate)
     profile = recogniser.predict(waveform)
     if background is None and recogniser.path is not None:
@@ -220,7 +220,7 @@ def explain(
         percents = background.place(list(profile.emotions.values())).tolist()
         places = dict(zip(recogniser.emotions, percents, strict=True))
     return Explanation(
-        source=str(source) if named else "waveform",
+        source=str(source) if is_path else "waveform",
         system=recogniser.system,
         emotions=profile.emotions,
         places=places,

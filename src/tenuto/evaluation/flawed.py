@@ -154,8 +154,8 @@ class DetachedBranch(PlainNetwork):
     about = "40 of 48 features are detached from the gradient"
 
     def activate(self, features: Tensor) -> Tensor:
-        shown = features.relu()
-        return torch.cat([shown[:, :40].detach(), shown[:, 40:]], dim=1)
+        visible = features.relu()
+        return torch.cat([visible[:, :40].detach(), visible[:, 40:]], dim=1)
 
 
 class DistilledHead(PlainNetwork):
@@ -179,8 +179,8 @@ class ExplodingFeatures(PlainNetwork):
     about = "features pass a ninth root, whose slope at 0 is infinite, and its inverse"
 
     def activate(self, features: Tensor) -> Tensor:
-        shown = features * (features > 0)
-        return (shown ** (1 / 9)) ** 9
+        visible = features * (features > 0)
+        return (visible ** (1 / 9)) ** 9
 
 
 class VanishingFeatures(PlainNetwork):

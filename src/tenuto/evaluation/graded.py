@@ -121,10 +121,10 @@ def equaliser(passage: Passage) -> Iterator[Variation]:
     """Four of the eight octaves louder and four quieter, drawn for the recording; the excerpt keeps its level."""
     half = len(degradations.OCTAVES) // 2
     signs = passage.random("equaliser").permutation([1, -1] * half)
-    shown = "".join("+" if sign > 0 else "-" for sign in signs)
+    pattern = "".join("+" if sign > 0 else "-" for sign in signs)
     for decibels in NATURAL_KINDS["equaliser"].values:
-        changed = degradations.equalise(passage.waveform, passage.rate, decibels * signs)
-        yield passage.at_level(changed), f"Equaliser(decibels={decibels}, octaves='{shown}')"
+        waveform = degradations.equalise(passage.waveform, passage.rate, decibels * signs)
+        yield passage.at_level(waveform), f"Equaliser(decibels={decibels}, octaves='{pattern}')"
 
 
 def reverberation(passage: Passage) -> Iterator[Variation]:
@@ -133,8 +133,8 @@ def reverberation(passage: Passage) -> Iterator[Variation]:
     wider = Passage(passage.recording, max(passage.seconds, *values))
     for seconds in values:
         response = degradations.room_response(seconds, passage.rate, passage.random("reverberation"))
-        changed = passage.cut_from(degradations.reverberate(wider.waveform, response), wider)
-        yield passage.at_level(changed), f"Reverberation(seconds={seconds})"
+        waveform = passage.cut_from(degradations.reverberate(wider.waveform, response), wider)
+        yield passage.at_level(waveform), f"Reverberation(seconds={seconds})"
 
 
 def noise(passage: Passage, colour: str) -> Iterator[Variation]:
@@ -144,8 +144,8 @@ def noise(passage: Passage, colour: str) -> Iterator[Variation]:
     if power := passage.power(added):
         added /= math.sqrt(power)
     for decibels in NATURAL_KINDS[kind].values:
-        changed = degradations.add_noise(passage.waveform, added, decibels, passage.power(passage.waveform))
-        yield changed, f"Noise(kind='{colour}', decibels={decibels})"
+        waveform = degradations.add_noise(passage.waveform, added, decibels, passage.power(passage.waveform))
+        yield waveform, f"Noise(kind='{colour}', decibels={decibels})"
 
 
 def mp3(passage: Passage) -> Iterator[Variation]:
@@ -160,17 +160,17 @@ def mp3(passage: Passage) -> Iterator[Variation]:
     piece = samples[whole * rate // recording.rate :][: math.ceil(size * rate / recording.rate)]
     for kilobits in NATURAL_KINDS["mp3"].values:
         content = encode(piece, rate, int(kilobits), str(recording.path))
-        changed = decoded(content, recording.rate)[begin - whole :][: len(passage.waveform)]
-        changed = np.pad(changed, (0, len(passage.waveform) - len(changed)))
-        yield passage.at_level(changed), repr(Mp3Change(int(kilobits)))
+        waveform = decoded(content, recording.rate)[begin - whole :][: len(passage.waveform)]
+        waveform = np.pad(waveform, (0, len(passage.waveform) - len(waveform)))
+        yield passage.at_level(waveform), repr(Mp3Change(int(kilobits)))
 
 
 def pitch(passage: Passage) -> Iterator[Variation]:
     """Higher or lower, drawn for the recording, in the same time."""
     sign = passage.random("pitch").choice([1, -1])
     for percent in NATURAL_KINDS["pitch"].values:
-        changed = degradations.change_pitch(passage.waveform, passage.rate, 1 + sign * percent / 100)
-        yield changed, f"Pitch(percent={sign * percent:+g})"
+        waveform = degradations.change_pitch(passage.waveform, passage.rate, 1 + sign * percent / 100)
+        yield waveform, f"Pitch(percent={sign * percent:+g})"
 
 
 def tempo(passage: Passage) -> Iterator[Variation]:
@@ -187,8 +187,8 @@ def tempo(passage: Passage) -> Iterator[Variation]:
     wider = Passage(passage.recording, MARGIN_SECONDS + (reach - half) / passage.rate)
     for percent in values:
         factor, fixed = 1 + sign * percent / 100, centre - wider.samples.start
-        changed = degradations.change_tempo(wider.waveform, passage.rate, factor, fixed)
-        yield passage.cut_from(changed, wider), f"Tempo(percent={sign * percent:+g})"
+        waveform = degradations.change_tempo(wider.waveform, passage.rate, factor, fixed)
+        yield passage.cut_from(waveform, wider), f"Tempo(percent={sign * percent:+g})"
 
 
 SOUND_CHANGES: dict[str, Callable[[Passage], Iterator[Variation]]] = {
@@ -269,8 +269,8 @@ def _of_clip(
         frame: First frame of the clip's excerpt.
     """
     (place,) = run.material.prepared.places((clips.clips[row],))
-    names, settings, changed = zip(*_variations(run, place, frame), strict=True)
-    inputs, copies = torch.from_numpy(np.stack(changed)), torch.full((len(names),), row)
+    names, settings, waveforms = zip(*_variations(run, place, frame), strict=True)
+    inputs, copies = torch.from_numpy(np.stack(waveforms)), torch.full((len(names),), row)
     concepts = None if clean.concepts is None else clean.concepts[copies]
     predictions = Prediction(clean.emotions[copies], concepts), predict(run.recogniser.network, inputs)
     table = variation_rows(

@@ -186,14 +186,14 @@ def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapp
     """
     if head.to_concepts is None:
         raise CheckpointError("the network has no bottleneck, so no concept can be set; choose an A2M2E run.")
-    changed = np.array(concepts, np.float64)
+    values_after = np.array(concepts, np.float64)
     for name, value in values.items():
         if name not in names:
             raise ConfigError(f"concept {name!r} is unknown. {did_you_mean(name, names)}")
         if not is_number(value):
             raise ConfigError(f"concept {name} is set to {value!r}; it must be a finite number.")
-        changed[..., names.index(name)] = value
-    return head.emotions(changed)
+        values_after[..., names.index(name)] = value
+    return head.emotions(values_after)
 
 
 def correct(
@@ -267,14 +267,14 @@ def movement(head: Head, clean: Values, attacked: Values, labels: Values) -> dic
     before, after = head(clean), head(attacked)
     features, spread = metrics.distances(clean, attacked)
     emotions, emotion_spread = metrics.distances(before, after)
-    seen = np.linalg.norm((attacked - clean) @ _visible(head).T, axis=1)
+    visible = np.linalg.norm((attacked - clean) @ _visible(head).T, axis=1)
     return {
         "mae": metrics.mae(labels, after),
         "damage": metrics.mae(labels, after) - metrics.mae(labels, before),
         "feature_change": float(features.mean()),
         "emotion_change": float(emotions.mean()),
         "gain": _mean_ratio(emotions, features),
-        "seen": _mean_ratio(seen**2, features**2),
+        "seen": _mean_ratio(visible**2, features**2),
         "clip_feature_spread": float(spread.mean()),
         "clip_emotion_spread": float(emotion_spread.mean()),
         "clip_gain": _mean_ratio(emotion_spread, spread),

@@ -113,8 +113,8 @@ def left_out_errors(inputs: ArrayLike, outputs: ArrayLike) -> Errors:
             f"{clips} clips are too few for fits on {columns} concepts: at least {columns + SPARE_CLIPS} are needed. "
             "Choose a larger part of the split."
         )
-    left, sizes, _ = np.linalg.svd(_standardised(x)(x), full_matrices=False)
-    basis = left[:, sizes > max(sizes[0], np.finfo(float).tiny) * 1e-10]
+    left_vectors, sizes, _ = np.linalg.svd(_standardised(x)(x), full_matrices=False)
+    basis = left_vectors[:, sizes > max(sizes[0], np.finfo(float).tiny) * 1e-10]
     centred = np.where(is_constant(y), 0.0, y - y.mean(axis=0))
     leverage = 1 / clips + (basis**2).sum(axis=1, keepdims=True)
     residual = centred - basis @ (basis.T @ centred)
@@ -154,16 +154,16 @@ def ridge(inputs: ArrayLike, outputs: ArrayLike) -> Callable[[ArrayLike], Values
     """
     x, y = np.asarray(inputs, np.float64), np.asarray(outputs, np.float64)
     standardised = _standardised(x)
-    left, sizes, right = np.linalg.svd(standardised(x), full_matrices=False)
+    left_vectors, sizes, right_vectors = np.linalg.svd(standardised(x), full_matrices=False)
     centred = y - y.mean(axis=0)
 
     def left_out_error(penalty: float) -> float:
-        shrunk = left * (sizes**2 / (sizes**2 + penalty * len(x)))
-        leverage = 1 / len(x) + (shrunk * left).sum(axis=1, keepdims=True)
-        return float((((centred - shrunk @ (left.T @ centred)) / (1 - leverage)) ** 2).sum())
+        shrunk = left_vectors * (sizes**2 / (sizes**2 + penalty * len(x)))
+        leverage = 1 / len(x) + (shrunk * left_vectors).sum(axis=1, keepdims=True)
+        return float((((centred - shrunk @ (left_vectors.T @ centred)) / (1 - leverage)) ** 2).sum())
 
     penalty = len(x) * min(PENALTIES, key=left_out_error)
-    weight = right.T @ ((sizes / (sizes**2 + penalty))[:, None] * (left.T @ centred))
+    weight = right_vectors.T @ ((sizes / (sizes**2 + penalty))[:, None] * (left_vectors.T @ centred))
     return lambda new: standardised(np.asarray(new, np.float64)) @ weight + y.mean(axis=0)
 
 
@@ -218,16 +218,16 @@ def measure(run: OpenedRun, part: str = "test", black_box: OpenedRun | None = No
     scores, name, remark = _completeness(run, clips, black_box, counts)
     lines += [_line(measure_name, values) for measure_name, values in scores.items()]
     remarks += [remark] if remark else []
-    drawn = [np.repeat(np.arange(count), row.astype(int)) for row in counts]
+    draws = [np.repeat(np.arange(count), row.astype(int)) for row in counts]
     for measure_name, values in (("effective_units", units), ("effective_concepts", truth)):
-        lines.append(_line(measure_name, np.array([participation_ratio(values[rows]) for rows in drawn])))
+        lines.append(_line(measure_name, np.array([participation_ratio(values[rows]) for rows in draws])))
     return Leakage(run.name, part, count, name, pd.DataFrame(lines), tasks, pairs, tuple(remarks))
 
 
 def resamples(count: int, seed: int) -> Values:
     """How often every clip counts, (1 + resamples, clips): once each, then as drawn by the bootstrap."""
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return np.vstack([np.ones((1, count)), drawn])
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return np.vstack([np.ones((1, count)), draws])
 
 
 def task_leakage(
@@ -322,18 +322,18 @@ def _completeness(
 
 def _mean(values: Values) -> Values:
     """Mean over columns, without those that are NaN; NaN where all are."""
-    known = np.isfinite(values)
-    total = known.sum(axis=1)
-    return np.where(total > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(total, 1), np.nan)
+    is_known = np.isfinite(values)
+    total = is_known.sum(axis=1)
+    return np.where(total > 0, np.where(is_known, values, 0).sum(axis=1) / np.maximum(total, 1), np.nan)
 
 
 def _intervals(name: str, values: Values) -> dict[str, Values]:
     """First line of (1 + resamples, columns) as ``name``, and the interval of the others as ``low`` and ``high``."""
-    missing = np.isnan(values).all(axis=0)
-    known = np.where(missing, 0.0, values)
-    low, high = np.nanquantile(known[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    is_missing = np.isnan(values).all(axis=0)
+    known_values = np.where(is_missing, 0.0, values)
+    low, high = np.nanquantile(known_values[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     bounds = {name: values[0], "low": low, "high": high}
-    return {key: np.where(missing, np.nan, bound) for key, bound in bounds.items()}
+    return {key: np.where(is_missing, np.nan, bound) for key, bound in bounds.items()}
 
 
 def _line(name: str, values: Values) -> dict[str, float | str]:

@@ -107,10 +107,10 @@ class Mp3Change:
         sounding = np.flatnonzero(np.rint(np.clip(mono, -1.0, 1.0) * FULL_SCALE))
         content = encode(samples, rate, self.kilobits, str(recording.path))
         again = decoded(content, recording.rate)[sounding[0] :]
-        changed = np.zeros(len(recording.waveform))
-        changed[: len(again)] = again[: len(changed)]
-        loudest: float = np.abs(changed).max()
-        return changed / (loudest or 1.0)
+        result = np.zeros(len(recording.waveform))
+        result[: len(again)] = again[: len(result)]
+        loudest: float = np.abs(result).max()
+        return result / (loudest or 1.0)
 
 
 NATURAL_CHANGES.register("mp3 128 kb/s")(Mp3Change(128))
@@ -154,8 +154,8 @@ class NoiseChange:
         waveform = recording.waveform.astype(np.float64)
         noise = np.random.default_rng(recording.seed).standard_normal(len(waveform))
         power = np.square(waveform[recording.excerpt]).mean()
-        changed: Waveform = waveform + noise * math.sqrt(power / 10 ** (self.decibels / 10))
-        return changed
+        result: Waveform = waveform + noise * math.sqrt(power / 10 ** (self.decibels / 10))
+        return result
 
 
 NATURAL_CHANGES.register("noise 30 dB")(NoiseChange(30.0))
@@ -190,8 +190,8 @@ def natural(run: OpenedRun, part: str = "test", progress: Progress | None = None
             )
             if names:
                 clips = run.part(part).clips
-                changed = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
-                return write_changes(run, part, changed, before=before)
+                variants = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
+                return write_changes(run, part, variants, before=before)
     return finished_rows(run, NATURAL_PROTOCOL, part, origin)
 
 
@@ -207,14 +207,14 @@ def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
 def write_changes(
     run: OpenedRun,
     part: str,
-    changed: Mapping[str, list[Changed]],
+    variants: Mapping[str, list[Changed]],
     device: str = "cpu",
     before: Sequence[pd.DataFrame] = (),
 ) -> pd.DataFrame:
     """Predict what `changes` returned for one part; rows are written after those of ``before``, and returned."""
     origin, network = origin_of(run, device), copy.deepcopy(run.recogniser.network).to(device)
     tables = [
-        _rows(run, network, part, name, one, device).assign(**origin) for name, one in changed.items() if one
+        _rows(run, network, part, name, one, device).assign(**origin) for name, one in variants.items() if one
     ]
     rows = pd.concat([*before, *tables], ignore_index=True)
     write_rows(run.files.natural(part), rows)
@@ -242,7 +242,7 @@ def changes(
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
     """
     frames = fixed_starts([len(clip) for clip in prepared.spectrograms])
-    changed: dict[str, list[Changed]] = {name: [] for name in names}
+    variants: dict[str, list[Changed]] = {name: [] for name in names}
     for row, place in enumerate(prepared.places(clips)):
         steps = inputs.of_clip(prepared, place)
         start = inputs.start(frames[place], len(steps))
@@ -250,14 +250,14 @@ def changes(
         for name in names:
             if name == OTHER_EXCERPT:
                 other = _other_excerpt(inputs, steps, start)
-                changed[name] += [(row, *other)] if other else []
+                variants[name] += [(row, *other)] if other else []
             else:
                 change = NATURAL_CHANGES[name]
                 waveform = change(recording).astype(np.float32)
-                changed[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
+                variants[name].append((row, inputs.cut(inputs.steps(waveform), start), repr(change)))
         if progress is not None:
             progress(1)
-    return changed
+    return variants
 
 
 def other_start(steps: int, start: int, window: int = EXCERPT_FRAMES) -> int | None:
@@ -282,10 +282,10 @@ def _other_excerpt(
 
 
 def _rows(
-    run: OpenedRun, network: nn.Module, part: str, name: str, changed: list[Changed], device: str
+    run: OpenedRun, network: nn.Module, part: str, name: str, clip_changes: list[Changed], device: str
 ) -> pd.DataFrame:
     """One row per clip under one change."""
-    rows, changed_inputs, settings = zip(*changed, strict=True)
+    rows, changed_inputs, settings = zip(*clip_changes, strict=True)
     clips = run.part(part).take(torch.tensor(rows))
     inputs = torch.from_numpy(np.stack(changed_inputs))
     clean, adversarial = (predict(network, values.to(device)) for values in (clips.inputs, inputs))

@@ -61,8 +61,8 @@ def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[
 
 def without_channel(value: Tensor) -> Array:
     """A perturbation of one input as it is saved, without a first axis of length one."""
-    saved: Array = array(value[0] if value.ndim > 1 and len(value) == 1 else value)
-    return saved
+    result: Array = array(value[0] if value.ndim > 1 and len(value) == 1 else value)
+    return result
 
 
 def records(

@@ -66,7 +66,8 @@ def resynthesise_clips(run: OpenedRun, rows: pd.DataFrame, clips: Sequence[str])
     """
     if len(rows):
         run = run.in_unit(unit_of(rows))
-    index, saved, inputs = run.material.prepared.index, Perturbations(run.files), run.recogniser.inputs
+    perturbations = Perturbations(run.files)
+    index, inputs = run.material.prepared.index, run.recogniser.inputs
     if not inputs.is_sound and not isinstance(inputs, LogSpectrogramInputs):
         raise ConfigError(
             f"{run.name}: was attacked in {inputs.unit}, which cannot be turned into sound. Only runs that take "
@@ -75,7 +76,7 @@ def resynthesise_clips(run: OpenedRun, rows: pd.DataFrame, clips: Sequence[str])
     chosen = [row_of(rows, clip) for clip in clips]
     for clip, row in zip(clips, chosen, strict=True):
         waveform = load_audio(index.paths[index.clips.index(clip)], inputs.sample_rate)
-        yield resynthesise(run, clip, row, saved[row], waveform)
+        yield resynthesise(run, clip, row, perturbations[row], waveform)
 
 
 def resynthesise(
@@ -250,7 +251,7 @@ def _through_sound(
     ]
     (before, *after), gain = to_16_bit(waveform, *(rendering.waveform for rendering in renderings))
     spectrograms = [
-        log_spectrogram(_loaded(samples))[first : first + count]
+        log_spectrogram(_as_float(samples))[first : first + count]
         for samples, (first, count) in zip(after, pieces * len(excerpts), strict=True)
     ]
     own = len(pieces)
@@ -270,7 +271,7 @@ def _through_sound(
     }
 
 
-def _loaded(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+def _as_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     """A rendered recording as `load_audio` reads it from a file: scaled to its own peak, so that a change of the peak
     counts; not trimmed, so that frames stay where they are."""
     if not samples.any():
@@ -286,7 +287,7 @@ def _pieces(frames: int, first: int) -> list[Piece]:
     """
     if frames >= EXCERPT_FRAMES:
         return [(first, EXCERPT_FRAMES)]
-    return [(0, min(frames, EXCERPT_FRAMES - done)) for done in range(0, EXCERPT_FRAMES, frames)]
+    return [(0, min(frames, EXCERPT_FRAMES - begin)) for begin in range(0, EXCERPT_FRAMES, frames)]
 
 
 def _judgement(subject: ResynthesisSubject, row: pd.Series[Any], states: Tensor) -> dict[str, Any]:

@@ -165,10 +165,10 @@ class Resynthesis:
 
     def numbers(self) -> dict[str, Any]:
         """Everything but spectrograms and samples, as JSON can hold it."""
-        held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.repr}
         derived = ("nmr_db", "below_silence", "median_hz", "band_shares", "second_shares")
         seconds = len(self.samples_before) / self.sample_rate
-        return {**held, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
+        return {**values, "seconds": seconds, **{name: getattr(self, name) for name in derived}}
 
 
 def audibility(before: NDArray[Any], after: NDArray[Any], rate: int) -> dict[str, Any]:

@@ -195,9 +195,9 @@ class _Work:
     def finished(self) -> int:
         """How many clips an interrupted call has finished, the first ones: pieces are made in order."""
         whole = [piece.stem.split("-") for piece in self.pieces.glob("*.csv")]
-        done = max((int(name[1]) for name in whole if len(name) == 2), default=0)
-        self.progress(done * sum(attacker.iterations for member in self.members for attacker in member))
-        return done
+        passes = max((int(name[1]) for name in whole if len(name) == 2), default=0)
+        self.progress(passes * sum(attacker.iterations for member in self.members for attacker in member))
+        return passes
 
     def attack(self, clips: Batch, name: str) -> None:
         """Run all members on a few clips and keep their rows, and the worst perturbations."""
@@ -207,16 +207,16 @@ class _Work:
             parts.append(self._climb(member, clips, f"{name}-{number:03d}", tables))
             tables.append(read_rows(parts[-1]))
         rows = mark_worst(pd.concat(tables, ignore_index=True))
-        kept: dict[str, Array] = {}
+        arrays: dict[str, Array] = {}
         for part in parts:
             if part.with_suffix(".safetensors").is_file():
-                kept |= _of_worst(rows, read_safetensors(part.with_suffix(".safetensors"))[0])
+                arrays |= _of_worst(rows, read_safetensors(part.with_suffix(".safetensors"))[0])
         if self.run.recogniser.inputs.is_sound:
-            rows = rows.assign(**self._in_files(rows, kept))
+            rows = rows.assign(**self._in_files(rows, arrays))
         if self.trace:
             traces = pd.concat([read_traces(part.with_suffix(TRACE)) for part in parts])
             write_traces(self.pieces / f"{name}{TRACE}", traces)
-        write_safetensors(self.pieces / f"{name}.safetensors", kept, {})
+        write_safetensors(self.pieces / f"{name}.safetensors", arrays, {})
         write_rows(self.pieces / f"{name}.csv", rows)
         for part in parts:
             part.with_suffix(".safetensors").unlink(missing_ok=True)

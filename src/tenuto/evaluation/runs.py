@@ -212,10 +212,10 @@ class Sibling(nn.Module):
     def __init__(self, run: OpenedRun, other: Recogniser) -> None:
         super().__init__()
         emotions = run.recogniser.emotions
-        if missing := [name for name in emotions if name not in other.emotions]:
+        if missing_emotions := [name for name in emotions if name not in other.emotions]:
             raise CheckpointError(
                 f"the sibling predicts {', '.join(other.emotions)}; {run.name} predicts {', '.join(emotions)}. Name a "
-                f"run that predicts {missing[0]} too."
+                f"run that predicts {missing_emotions[0]} too."
             )
         if run.recogniser.inputs == FramedWaveformInputs():
             other = other.in_sound()

@@ -156,8 +156,8 @@ def universal(
     )
     noise, axis = fit.noise(shape), _time_axis(inputs)
     placements = [Placement(fit, shape=noise, kind="noise")]
-    for seconds, moved in reversed(steps.items()):
-        shifted = shape if axis is None else shape.roll(moved, axis)
+    for seconds, movements in reversed(steps.items()):
+        shifted = shape if axis is None else shape.roll(movements, axis)
         placements.insert(0, Placement(fit, shape=shifted, seconds=seconds))
     clips, name = run.part(part).to(torch.device(device)), default_name(fit, inputs.unit, part, tuple(steps))
     audibility = Audibility.of(run.recogniser, clips)

@@ -118,7 +118,7 @@ def recogniser_of(
 def reopen(
     config: AdoptedConfig,
     about: dict[str, Any],
-    stored: Path,
+    stored_model: Path,
     model: Model | None = None,
     front_end: FrontEnd | None = None,
     trust: bool = False,
@@ -139,8 +139,8 @@ def reopen(
         ModelError: It cannot be opened.
     """
     trusts_model, trusts_front_end = trust or model is not None, trust or front_end is not None
-    for parameter, named, sha256 in (parts := _parts(config, stored, model, front_end)):
-        _check_same(parameter, named, sha256, stored.parent)
+    for parameter, source, sha256 in (parts := _parts(config, stored_model, model, front_end)):
+        _check_same(parameter, source, sha256, stored_model.parent)
     model, front_end = parts[0][1], parts[1][1] if parts[1:] else None
     values = about.get("normalisation")
     normalisation = None if values is None else Normalisation(**values)
@@ -154,21 +154,21 @@ def reopen(
     return recogniser_of(foreign, config, inputs, str(about["system"]), str(about["fingerprint"]))
 
 
-def trust_adopted(config: AdoptedConfig, stored: Path) -> None:
+def trust_adopted(config: AdoptedConfig, stored_model: Path) -> None:
     """Record that the user trusts the code of an adopted model; nothing is executed. Errors as in `reopen`."""
-    for parameter, named, sha256 in _parts(config, stored, None, None):
-        _check_same(parameter, named, sha256, stored.parent)
-        identity = identify(named)
+    for parameter, source, sha256 in _parts(config, stored_model, None, None):
+        _check_same(parameter, source, sha256, stored_model.parent)
+        identity = identify(source)
         check_trust(identity.source_sha256, identity.source, trust=True, is_complete=False)
 
 
 def _parts(
-    config: AdoptedConfig, stored: Path, model: Model | None, front_end: FrontEnd | None
+    config: AdoptedConfig, stored_model: Path, model: Model | None, front_end: FrontEnd | None
 ) -> list[tuple[str, Any, str | None]]:
     """The model and, where it has one, the front end: parameter, what is to be opened, and SHA-256 when adopted."""
     if model is None:
         is_stored = config.kind in SUFFIXES
-        model = stored if is_stored else moved_to(config.source, config.source_sha256)
+        model = stored_model if is_stored else moved_to(config.source, config.source_sha256)
     parts: list[tuple[str, Any, str | None]] = [("model", model, config.source_sha256)]
     if config.front_end is not None:
         if front_end is None:
@@ -177,19 +177,19 @@ def _parts(
     return parts
 
 
-def _check_same(parameter: str, named: Model, sha256: str | None, folder: Path) -> None:
+def _check_same(parameter: str, model: Model, sha256: str | None, folder: Path) -> None:
     """Raise `CheckpointError` where code or a file is not what was adopted, before anything is executed."""
-    if isinstance(named, Path) and not named.is_file():
+    if isinstance(model, Path) and not model.is_file():
         raise CheckpointError(
-            f"{named}: the copy of the adopted model is missing. Copy the file of the model there, or adopt it again."
+            f"{model}: the copy of the adopted model is missing. Copy the file of the model there, or adopt it again."
         )
-    if isinstance(named, str) and ":" not in named and Path(named).suffix not in SUFFIXES.values():
+    if isinstance(model, str) and ":" not in model and Path(model).suffix not in SUFFIXES.values():
         raise CheckpointError(
-            f"{folder}: its {parameter} is a Python object, {named}, which is not stored. Give it again: "
+            f"{folder}: its {parameter} is a Python object, {model}, which is not stored. Give it again: "
             f"tenuto.open_run(folder, {parameter}=...)."
         )
     try:
-        identity = identify(named)
+        identity = identify(model)
     except FileError as error:
         raise CheckpointError(
             f"{error} If the code of this run has moved, name its new place once: tenuto evaluate {folder} "

@@ -131,8 +131,8 @@ def fold_batch_norm(stages: nn.Sequential) -> nn.Sequential:
         parts: list[Any] = list(stage.eval().children())
         convolution, norm, *rest = parts
         # Pooling and ReLU commute; pooled first, ReLU and its gradient pass over a quarter of the values.
-        kept = [part for kind in (nn.MaxPool2d, nn.ReLU) for part in rest if isinstance(part, kind)]
-        folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *kept))
+        layers = [part for kind in (nn.MaxPool2d, nn.ReLU) for part in rest if isinstance(part, kind)]
+        folded.append(nn.Sequential(fuse_conv_bn_eval(convolution, norm), *layers))
     frozen = nn.Sequential(*folded).requires_grad_(False)
     frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return frozen

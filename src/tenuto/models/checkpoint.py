@@ -170,8 +170,8 @@ def load(
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
-    stored = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
-    return dataclasses.replace(reopen(adopted, about, stored, model, front_end, trust), path=path)
+    stored_model = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
+    return dataclasses.replace(reopen(adopted, about, stored_model, model, front_end, trust), path=path)
 
 
 def trust_run(folder: Path) -> None:

@@ -71,8 +71,8 @@ def judged_on(
         converted = dataclasses.replace(converted, emotions=shared)
     if left_out := [name for name in predicted if name not in partners.values()]:
         sentences.insert(0, f"not rated, left out: {', '.join(left_out)}.")
-    if missing := [name for name in rated if name not in partners]:
-        sentences.insert(0, f"not predicted, left out: {', '.join(missing)}.")
+    if missing_names := [name for name in rated if name not in partners]:
+        sentences.insert(0, f"not predicted, left out: {', '.join(missing_names)}.")
         columns = [rated.index(name) for name in shared]
         index = dataclasses.replace(index, emotions=shared, labels=index.labels[:, columns])
     return converted, index, tuple(sentences)

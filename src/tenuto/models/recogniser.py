@@ -36,8 +36,8 @@ class Profile(Displayed):
     def _elements(self) -> list[Element]:
         import pandas as pd
 
-        named = {"emotion": self.emotions} | ({} if self.concepts is None else {"concept": self.concepts})
-        return [pd.DataFrame(values.items(), columns=[kind, "value"]) for kind, values in named.items()]
+        names = {"emotion": self.emotions} | ({} if self.concepts is None else {"concept": self.concepts})
+        return [pd.DataFrame(values.items(), columns=[kind, "value"]) for kind, values in names.items()]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -254,7 +254,7 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("a_b <c>")
     'a\\_b \\<c\\>'
     """
-    return printable(text, kept="\n\r").translate(_MARKDOWN)
+    return printable(text, exceptions="\n\r").translate(_MARKDOWN)
 
 
 def latex(shown: pd.DataFrame, caption: str) -> str:
@@ -293,7 +293,7 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("a_b ± 5 %")
     'a\\_b $\\pm$ 5 \\%'
     """
-    shown = printable(text, kept="\n\r")
+    shown = printable(text, exceptions="\n\r")
     return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), shown, flags=re.DOTALL)
 
 

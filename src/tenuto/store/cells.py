@@ -49,8 +49,8 @@ def check_cells(
     column = rows[name]
     if column.dtype.kind == "f" and is_valid in (SIZE[0], VALUE[0], OPTIONAL[0]):
         numbers = column.to_numpy()
-        known = numbers[~np.isnan(numbers)]
-        extremes = [known.min(initial=0), known.max(initial=0), *[math.nan] * (len(known) < len(numbers))]
+        finite = numbers[~np.isnan(numbers)]
+        extremes = [finite.min(initial=0), finite.max(initial=0), *[math.nan] * (len(finite) < len(numbers))]
         if all(map(is_valid, extremes)):
             return  # the usual case, decided without a loop
     # Equal cells of one type are equally valid.

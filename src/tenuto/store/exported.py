@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tenuto.errors import CheckpointError, FileError
 from tenuto.files import SafetensorsFile, read_json, sha256_file
-from tenuto.settings import shown
+from tenuto.settings import value_text
 from tenuto.store.folder import BaseFolder, File
 from tenuto.store.run import is_file
 
@@ -49,8 +49,8 @@ class ModelFolder(BaseFolder):
             about = read_json(self.config)
             if about.get("format") != MODEL_FORMAT:
                 raise CheckpointError(
-                    f"{self.config}: its format is {shown(about.get('format'))}, it must be {MODEL_FORMAT}. Name a "
-                    "folder that `tenuto export` made."
+                    f"{self.config}: its format is {value_text(about.get('format'))}, it must be {MODEL_FORMAT}. Name "
+                    "a folder that `tenuto export` made."
                 )
             expected, actual = str(about.get("weights_sha256")), sha256_file(self.weights)
         except FileError as error:

@@ -106,7 +106,7 @@ def locate_model(place: Place) -> Path:
             raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
         if path.suffix.lower() not in EXTENSIONS:
             raise CheckpointError(
-                f"{place}: no such run, checkpoint or pretrained model. {_known(path, models)}"
+                f"{place}: no such run, checkpoint or pretrained model. {_known_runs(path, models)}"
             )
     if path.suffix.lower() in EXTENSIONS:
         raise _recording(path)
@@ -146,7 +146,7 @@ def _not_a_run(path: Path) -> ConfigError:
         return _recording(path)
     if path.exists():
         return ConfigError(f"{path}: is a file, not a run folder. Name the folder of a run.")
-    return ConfigError(f"{path}: no such run. {_known(path, {})}")
+    return ConfigError(f"{path}: no such run. {_known_runs(path, {})}")
 
 
 def _recording(path: Path) -> ConfigError:
@@ -158,7 +158,7 @@ def _recording(path: Path) -> ConfigError:
     )
 
 
-def _known(path: Path, models: dict[str, Path]) -> str:
+def _known_runs(path: Path, models: dict[str, Path]) -> str:
     """Runs next to a path that does not exist, or pretrained models, as a hint."""
     runs = [entry.name for entry in listed(path.parent) if RunFolder(entry.path).exists()]
     if runs or models:

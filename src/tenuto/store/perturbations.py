@@ -100,16 +100,18 @@ def worst_rows(run: RunFolder, part: str, protocol: str | None) -> pd.DataFrame:
     protocol = protocol or next(iter(protocols), "")
     if protocol not in protocols:
         _check_not_lost(run, part, protocol)
-        named = f" by {protocol}" if protocol else ""
+        of_protocol = f" by {protocol}" if protocol else ""
         hint = f" {did_you_mean(protocol, protocols)}" if protocols else ""
         raise ConfigError(
-            f"{run.attacks}: no perturbations of {part} clips{named}.{hint} "
+            f"{run.attacks}: no perturbations of {part} clips{of_protocol}.{hint} "
             f"Make them with `tenuto attack {run.path} --split {part}`."
         )
     rows = run.read_rows(protocol, part)
-    if missing := [name for name in ("settings", "worst") if name not in rows]:
+    if missing_columns := [name for name in ("settings", "worst") if name not in rows]:
         path = run.rows(protocol, part)
-        raise DataError(f"{path}: no column {', '.join(missing)}. Delete the file and attack the run again.")
+        raise DataError(
+            f"{path}: no column {', '.join(missing_columns)}. Delete the file and attack the run again."
+        )
     return rows[rows["worst"].astype(bool)].reset_index(drop=True)
 
 

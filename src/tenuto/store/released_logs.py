@@ -181,8 +181,8 @@ def _runs(runs_file: str | Path | None) -> pd.DataFrame:
     for columns in (["folder"], ["system", "seed"]):
         repeated = table[table.duplicated(columns)]
         if not repeated.empty:
-            named = ", ".join(f"{column} {repeated.iloc[0][column]}" for column in columns)
-            raise FileError(f"{runs_file}: {named} is listed twice. Keep one of the lines.")
+            listing = ", ".join(f"{column} {repeated.iloc[0][column]}" for column in columns)
+            raise FileError(f"{runs_file}: {listing} is listed twice. Keep one of the lines.")
     return table
 
 
@@ -246,9 +246,9 @@ def _settings(files: Log) -> dict[str, Any]:
         settings = parse_yaml(files.settings, path)
     except ConfigError as error:
         raise FileError(f"{error} Download the log again.") from error
-    missing = [key for key in LOG_SETTINGS if key not in settings]
-    if missing:
-        raise FileError(f"{path}: no {', '.join(missing)}. Download the log again.")
+    missing_keys = [key for key in LOG_SETTINGS if key not in settings]
+    if missing_keys:
+        raise FileError(f"{path}: no {', '.join(missing_keys)}. Download the log again.")
     if settings["conv_method"] not in list(RELEASED_OBJECTIVES):
         raise FileError(
             f"{path}: conv_method is {quote(settings['conv_method'])}; it must be {' or '.join(RELEASED_OBJECTIVES)}."
@@ -333,9 +333,9 @@ def write_log(rows: pd.DataFrame, folder: str | Path, settings: Mapping[str, Any
         DataError: Other emotions than the format has, several runs, or rows of another attack.
     """
     folder = Path(folder)
-    if missing := [key for key in LOG_SETTINGS if key not in settings]:
+    if missing_keys := [key for key in LOG_SETTINGS if key not in settings]:
         raise ConfigError(
-            f"{folder}: no setting {', '.join(missing)}. The released format needs all of its keys."
+            f"{folder}: no setting {', '.join(missing_keys)}. The released format needs all of its keys."
         )
     if emotion_names(rows) != RELEASED_EMOTIONS:
         names = ", ".join(emotion_names(rows))

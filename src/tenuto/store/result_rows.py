@@ -77,9 +77,9 @@ def rows_of_result(
         )
     names = tuple(emotions) if emotions is not None else tuple(f"output_{n + 1}" for n in range(outputs))
     clip_names = [f"{n:03d}" for n in range(count)] if clips is None else [str(clip) for clip in clips]
-    for parameter, given, expected in (("emotions", names, outputs), ("clips", clip_names, count)):
-        if len(given) != expected or len(set(given)) != expected:
-            raise ConfigError(f"`{parameter}` must be {expected} different names, got {', '.join(given)}.")
+    for parameter, entries, expected in (("emotions", names, outputs), ("clips", clip_names, count)):
+        if len(entries) != expected or len(set(entries)) != expected:
+            raise ConfigError(f"`{parameter}` must be {expected} different names, got {', '.join(entries)}.")
     units = result.clean_concepts
     if concepts and (units is None or units.shape[1] != len(concepts)):
         predicted = "none" if units is None else units.shape[1]
@@ -88,12 +88,16 @@ def rows_of_result(
         if norm not in (*NORMS, "none"):
             allowed = f"{', '.join(NORMS)} or none"
             raise ConfigError(f"`norm` of the attack {attack} must be {allowed}, got {norm!r}.")
-        named: dict[str, Any] = {"attack": attack, "objective": objective or "unknown", "norm": norm}
-        named |= {"epsilon": math.nan if epsilon is None else epsilon, "settings": attack, "uses_label": None}
+        fields: dict[str, Any] = {"attack": attack, "objective": objective or "unknown", "norm": norm}
+        fields |= {
+            "epsilon": math.nan if epsilon is None else epsilon,
+            "settings": attack,
+            "uses_label": None,
+        }
     elif objective is not None or norm is not None or epsilon is not None:
         raise ConfigError("`objective`, `norm` and `epsilon` are those of the attack. Leave them out.")
     else:
-        named = attack_columns(attack, names, concepts)
+        fields = attack_columns(attack, names, concepts)
     low, high = scale or (math.nan, math.nan)
     table = {
         "run": run or f"{system}-{seed}",
@@ -101,11 +105,11 @@ def rows_of_result(
         "seed": seed,
         "clip": clip_names,
         "split": split,
-        "protocol": protocol or str(named["attack"]),
+        "protocol": protocol or str(fields["attack"]),
         "unit": unit,
         "scale_low": low,
         "scale_high": high,
-        **result_columns(named, result, names, label),
+        **result_columns(fields, result, names, label),
         **value_columns("clean", concepts, result.clean_concepts),
         **value_columns("adversarial", concepts, result.adversarial_concepts),
     }
@@ -131,7 +135,7 @@ def attack_columns(attack: Attack, emotions: Sequence[str], concepts: Sequence[s
 
 
 def result_columns(
-    named: dict[str, Any], result: AttackResult, emotions: Sequence[str], labels: Any
+    fields: dict[str, Any], result: AttackResult, emotions: Sequence[str], labels: Any
 ) -> dict[str, Any]:
     """Attack, effort, norms and predictions of every clip. Norms and prediction are of the same perturbation.
 
@@ -145,14 +149,14 @@ def result_columns(
     perturbation = array(result.perturbation).astype(np.float64)
     delta = perturbation.reshape(len(perturbation), -1)
     return {
-        **{name: value for name, value in named.items() if name not in later},
+        **{name: value for name, value in fields.items() if name not in later},
         "iterations": array(result.iterations),
         "forward_passes": array(result.forward_passes),
         "gradient_passes": array(result.gradient_passes),
         "l2": np.linalg.norm(delta, axis=1),
         "linf": np.abs(delta).max(axis=1),
         "converged": array(result.converged),
-        **{name: named[name] for name in later},
+        **{name: fields[name] for name in later},
         "loss": array(result.loss),
         **{column: array(values) for column, values in result.extra_columns().items()},
         **value_columns("label", emotions, labels),

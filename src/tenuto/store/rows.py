@@ -111,8 +111,8 @@ def emotion_names(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def concept_names(rows: pd.DataFrame) -> tuple[str, ...]:
     """Names of bottleneck units: those with a clean prediction but no label."""
-    named = (name.removeprefix("clean_") for name in rows.columns if name.startswith("clean_"))
-    return tuple(name for name in named if name not in emotion_names(rows))
+    names = (name.removeprefix("clean_") for name in rows.columns if name.startswith("clean_"))
+    return tuple(name for name in names if name not in emotion_names(rows))
 
 
 def values_of(rows: pd.DataFrame, kind: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
@@ -226,22 +226,24 @@ def require_columns(rows: pd.DataFrame, source: str = "rows") -> list[str]:
     required = [*KEY_COLUMNS, *(f"{kind}_{name}" for name in emotion_names(rows) for kind in VALUE_KINDS)]
     if not emotion_names(rows):
         required.append("label_<emotion>")
-    if missing := [name for name in required if name not in rows.columns]:
-        raise DataError(f"{source}: no column {', '.join(missing)}. Rows are written by `tenuto attack`.")
+    if missing_columns := [name for name in required if name not in rows.columns]:
+        raise DataError(
+            f"{source}: no column {', '.join(missing_columns)}. Rows are written by `tenuto attack`."
+        )
     return required
 
 
 def _check_columns_of_runs(rows: pd.DataFrame, source: str) -> None:
     """Raise `DataError` where a column that every run must have is in the rows of some runs of a protocol only."""
-    needed = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
-    is_empty = rows[needed].isna()
+    required = [name for name in map(str, rows) if name == "worst" or name.startswith("label_")]
+    is_empty = rows[required].isna()
     if not is_empty.to_numpy().any():  # as nearly always, and grouping takes time
         return
     is_empty = is_empty.groupby([rows["protocol"], rows["run"]], sort=False).all()
     is_missing = is_empty & ~is_empty.groupby(level=0).transform("all")
-    for run, missing in is_missing[is_missing.any(axis=1)].droplevel(0).iterrows():
+    for run, row in is_missing[is_missing.any(axis=1)].droplevel(0).iterrows():
         raise DataError(
-            f"{source}: the rows of {run} have no column {', '.join(sorted(missing.index[missing]))}, those of other "
+            f"{source}: the rows of {run} have no column {', '.join(sorted(row.index[row]))}, those of other "
             "runs do. Attack that run again, or keep it in another folder."
         )
 
@@ -349,10 +351,10 @@ def at_budget(
 
 def _is_at(norm: str, size: float, epsilon: float | None, db: float | None) -> bool:
     """Whether a budget has this epsilon, or this value in dB."""
-    shown = norm_of(norm)
+    norm_name = norm_of(norm)
     if db is None:
         return math.isclose(size, epsilon or 0.0, rel_tol=1e-9)
-    return shown.in_db and math.isclose(shown.value(size), db, abs_tol=1e-6)
+    return norm_name.in_db and math.isclose(norm_name.value(size), db, abs_tol=1e-6)
 
 
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:

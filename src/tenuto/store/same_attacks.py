@@ -43,8 +43,8 @@ def _check(rows: pd.DataFrame, unit: str, owner: Sequence[str], budget: Sequence
     place = int(is_missing.argmax())
     row = rows.iloc[place]
     where = f"row {place + 1} (clip {quote(row['clip'])} of {quote(row['run'])})"
-    named = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK_COLUMNS)
+    text = ", ".join(f"{name} {quote(row[name])}" for name in ATTACK_COLUMNS)
     raise DataError(
-        f"{source}: {where}: not every {unit} of {row[owner[0]]} has the attack of this row, {named}. Correct the row, "
+        f"{source}: {where}: not every {unit} of {row[owner[0]]} has the attack of this row, {text}. Correct the row, "
         "or delete the file and attack the run again."
     )

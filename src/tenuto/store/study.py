@@ -68,12 +68,12 @@ class StudyFolder(BaseFolder):
             raise FileError(f"{self.path}: no such folder. Give the folder of a study, or of its runs.")
         return list(self._runs_below(self.path, set(), damaged))
 
-    def _runs_below(self, folder: Path, seen: set[str], damaged: Damaged | None) -> Iterator[RunFolder]:
+    def _runs_below(self, folder: Path, paths_seen: set[str], damaged: Damaged | None) -> Iterator[RunFolder]:
         """Walk depth first; ``seen`` holds the real paths of visited folders, so links may form loops."""
         real = os.path.realpath(folder)
-        if real in seen or folder in (self.corpus, self.cache, self.journal, self.paper):
+        if real in paths_seen or folder in (self.corpus, self.cache, self.journal, self.paper):
             return
-        seen.add(real)
+        paths_seen.add(real)
         run, entries = RunFolder(folder), []
         with _passing_to(damaged):
             if run.exists():
@@ -84,7 +84,7 @@ class StudyFolder(BaseFolder):
             path = Path(entry)
             with _passing_to(damaged):
                 if _is_folder(path):
-                    yield from self._runs_below(path, seen, damaged)
+                    yield from self._runs_below(path, paths_seen, damaged)
 
     def protocols(self, part: str = "test", damaged: Damaged | None = None) -> dict[str, list[RunFolder]]:
         """Protocols with rows of one part of the split, each with its runs; without natural variations."""

@@ -165,14 +165,14 @@ def _check_address(address: str | None) -> None:
 def _check_room(ray: Any, cores: int, gpus: float) -> None:
     """Refuse a run that no machine of the cluster has room for: Ray would wait forever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for name, needed, fix in (
+    for name, bytes_needed, fix in (
         ("CPU", cores, "Set run.train.threads (or `threads`) to what the machines have"),
         ("GPU", gpus, "Use `device=cpu`, or add a machine with a GPU"),
     ):
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)
-        if needed > most:
+        if bytes_needed > most:
             raise ConfigError(
-                f"a run needs {needed:g} {name}, the largest machine of the Ray cluster has {most:g}. {fix}."
+                f"a run needs {bytes_needed:g} {name}, the largest machine of the Ray cluster has {most:g}. {fix}."
             )
 
 
@@ -190,8 +190,8 @@ def _as_they_end(ray: Any, start: Any, jobs: list[Job], most: int) -> Iterator[O
                     yield ray.get(ended)
                 except ray.exceptions.RayError as error:
                     reason = one_line(str(error).splitlines()[0])
-                    lost = f"Ray lost its process {TRIES} times ({reason}). Run the same command again."
-                    yield Outcome(job.planned.run, error=f"{job.planned.run}: {lost}")
+                    message = f"Ray lost its process {TRIES} times ({reason}). Run the same command again."
+                    yield Outcome(job.planned.run, error=f"{job.planned.run}: {message}")
     finally:
         ray.shutdown()
 
@@ -257,7 +257,7 @@ def run_study(
     if (data := identity(study, folder, root)) is not None:
         check_study(study, data)
         planned(study, data, trust)  # refuses what cannot be adopted
-    with journal.held(folder, journal.STUDY, STUDY_PATIENCE):
+    with journal.hold(folder, journal.STUDY, STUDY_PATIENCE):
         entry = journal.Entry(folder, journal.STUDY)
         with entry.restored_on_refusal():
             prepared = _prepare(study, folder, root, engine, entry)
@@ -270,13 +270,13 @@ def run_study(
         entry.record.notes |= {"runs": {one.run: one.config.train.epochs for one in each}, "failed": {}}
         with entry.stage(RUNS):
             outcomes = [_reported(outcome, jobs, report, entry) for outcome in under_way]
-        failed = tuple(outcome for outcome in outcomes if outcome.error is not None)
+        failures = tuple(outcome for outcome in outcomes if outcome.error is not None)
         unfinished = tuple(outcome.run for outcome in outcomes if outcome.is_unfinished)
         if not unfinished:
-            _analyse(study, folder, {outcome.run for outcome in failed}, entry)
-        for remark in _left_over(folder, each, failed):
+            _analyse(study, folder, {outcome.run for outcome in failures}, entry)
+        for remark in _left_over(folder, each, failures):
             report(remark)
-    return StudyReport(_shared_out(entry.spent(), outcomes), failed, len(each), unfinished)
+    return StudyReport(_shared_out(entry.spent(), outcomes), failures, len(each), unfinished)
 
 
 def _prepare(
@@ -295,11 +295,11 @@ def _prepare(
 
 def _under_way(jobs: list[Job], engine: Engine) -> Iterator[Outcome]:
     """The outcome of every run, finished runs first. Raises what the engine refuses."""
-    done = [job for job in jobs if job.is_done()]
-    left = [job for job in jobs if job not in done]
-    for job in left:
+    ended = [job for job in jobs if job.is_done()]
+    running = [job for job in jobs if job not in ended]
+    for job in running:
         journal.reopen(job.folder, job.planned.run)
-    return itertools.chain(map(Outcome.read, done), engine.carry_out(left) if left else ())
+    return itertools.chain(map(Outcome.read, ended), engine.carry_out(running) if running else ())
 
 
 def _reported(outcome: Outcome, jobs: list[Job], report: Report, entry: journal.Entry) -> Outcome:
@@ -315,9 +315,9 @@ def _reported(outcome: Outcome, jobs: list[Job], report: Report, entry: journal.
     return outcome
 
 
-def _analyse(study: StudyConfig, folder: Path, failed: Collection[str], entry: journal.Entry) -> None:
+def _analyse(study: StudyConfig, folder: Path, failed_runs: Collection[str], entry: journal.Entry) -> None:
     """Tables and figures of the runs that did not fail, in the order of the plan."""
-    finished = [run for run in entry.record.notes["runs"] if run not in failed]
+    finished = [run for run in entry.record.notes["runs"] if run not in failed_runs]
     entry.record.notes.pop("analysed", None)  # no longer true once the first file has been replaced
     if finished:
         attacks = protocols(study)
@@ -325,10 +325,10 @@ def _analyse(study: StudyConfig, folder: Path, failed: Collection[str], entry: j
             before = entry.record.notes.get("made", [])
             entry.record.notes["made"] = analyse(folder, finished, attacks, before)
         entry.record.notes["analysed"] = analysed(finished, attacks)
-    entry.note(True, stage=journal.FAILED if failed else journal.DONE)
+    entry.note(True, stage=journal.FAILED if failed_runs else journal.DONE)
 
 
-def _left_over(folder: Path, each: Sequence[Planned], failed: Sequence[Outcome]) -> Iterator[str]:
+def _left_over(folder: Path, each: Sequence[Planned], failures: Sequence[Outcome]) -> Iterator[str]:
     """What the folder holds of earlier calls with other settings, a sentence each."""
     own = {one.run for one in each}
     others = [run.name for run in StudyFolder(folder).runs(lambda error: None) if run.name not in own]
@@ -338,7 +338,7 @@ def _left_over(folder: Path, each: Sequence[Planned], failed: Sequence[Outcome])
             f"not in the study, but in its folder: {', '.join(others[:3])}{more}. `tenuto stats`, `curve`, `report` "
             "and `audit` of the folder read them too; move what should not count."
         )
-    if len(failed) == len(each) and StudyFolder(folder).metrics.is_file():
+    if len(failures) == len(each) and StudyFolder(folder).metrics.is_file():
         yield "no run is complete; tables and figures in the folder are those of an earlier call."
 
 

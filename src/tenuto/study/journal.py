@@ -83,7 +83,7 @@ NOTES: dict[str, Any] = {"runs": dict[str, int], "failed": dict[str, str], "made
 
 
 class Entry:
-    """Writes one record. Use it inside `held`."""
+    """Writes one record. Use it inside `hold`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = record_path(folder, name)
@@ -102,7 +102,7 @@ class Entry:
             yield
         finally:
             self._count()
-        self.record.finished = [*(known for known in self.record.finished if known != name), name]
+        self.record.finished = [*(earlier for earlier in self.record.finished if earlier != name), name]
         self.note(True)
 
     def note(self, now: bool = False, **changes: Any) -> None:
@@ -203,7 +203,7 @@ def require(folder: Path, study: Record) -> None:
 def reopen(folder: Path, name: str) -> None:
     """Let a run that was done wait for what has been added to the study, unless a process works on it."""
     if read(folder, name).stage == DONE:
-        with contextlib.suppress(TenutoError), held(folder, name, patience=0.0):
+        with contextlib.suppress(TenutoError), hold(folder, name, patience=0.0):
             Entry(folder, name).note(True, stage=WAITING)
 
 
@@ -217,7 +217,7 @@ def fail(folder: Path, name: str, error: str) -> bool:
     if (record.stage, record.error) == (FAILED, error):  # written by the run itself, perhaps with a trace
         return True
     try:
-        with held(folder, name, patience=0.0):
+        with hold(folder, name, patience=0.0):
             Entry(folder, name).note(True, stage=FAILED, error=error)
     except TenutoError:
         return False
@@ -225,7 +225,7 @@ def fail(folder: Path, name: str, error: str) -> bool:
 
 
 @contextlib.contextmanager
-def held(folder: Path, name: str, patience: float) -> Iterator[None]:
+def hold(folder: Path, name: str, patience: float) -> Iterator[None]:
     """Be the only process that works on a run (or the study) inside the block.
 
     Args:

@@ -91,8 +91,8 @@ def tasks(run: RunFolder, config: RunConfig, study: StudyConfig) -> Iterator[Stu
         has_rows = run.is_trained() and run.has_natural(protocol=GRADED_PROTOCOL)
         yield StudyTask(NATURAL, run.natural(protocol=GRADED_PROTOCOL), has_rows, GRADED_PROTOCOL)
     for attack in attacks:
-        done = run.is_trained() and run.is_attacked(attack) and attack.matches(run.read_protocol(attack))
-        yield StudyTask(ATTACK, run.rows(attack), done, attack)
+        is_done = run.is_trained() and run.is_attacked(attack) and attack.matches(run.read_protocol(attack))
+        yield StudyTask(ATTACK, run.rows(attack), is_done, attack)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,10 +242,10 @@ def settled(study: StudyConfig, folder: Path) -> StudyConfig:
     """
     train = study.run.train
     names = [name for name, unset in (("threads", 0), ("precision", "auto")) if getattr(train, name) == unset]
-    stored = StudyFolder(folder).settings
-    if stored.is_file():
+    stored_settings = StudyFolder(folder).settings
+    if stored_settings.is_file():
         with contextlib.suppress(ConfigError):  # another kind of file: no study was begun
-            begun = RunConfig.parse(read_preset(str(stored)), str(stored)).resolved()
+            begun = RunConfig.parse(read_preset(str(stored_settings)), str(stored_settings)).resolved()
             if _kept_anywhere(begun) == _kept_anywhere(study.run):
                 return _filled(study, begun, names)
     return _filled(study, study.run.resolved(), names)
@@ -333,8 +333,10 @@ def _before(study: StudyConfig, folder: Path, root: Path | None, data: Prepared 
     """Corpus and spectrograms."""
     if study.corpus is not None:
         yield Stage(CORPUS, "", "settings", "corpus", data is not None)
-    done = data is not None and journal.read(folder, journal.STUDY).notes.get("prepared") == data.fingerprint
-    yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", done)
+    is_done = (
+        data is not None and journal.read(folder, journal.STUDY).notes.get("prepared") == data.fingerprint
+    )
+    yield Stage(PREPARE, "", "corpus" if study.corpus else str(root or "DATA"), "cache", is_done)
 
 
 def _of_run(folder: Path, one: Planned, study: StudyConfig, records: Records) -> Iterator[Stage]:
@@ -368,8 +370,8 @@ def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before:
     notes = journal.read(folder, journal.STUDY).notes
     is_current = notes.get("analysed") == analysed([one.run for one in each], attacks)
     is_there = is_current and "made" in notes and all((folder / name).is_file() for name in notes["made"])
-    done = is_there and all(stage.done for stage in before)
-    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", done)
+    is_done = is_there and all(stage.done for stage in before)
+    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", is_done)
 
 
 def _seconds(run: str, stage: str, records: Records) -> float | None:

@@ -24,7 +24,7 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     A run whose process dies loses the work since its last epoch: another process starts it again from there. All
     processes end with the caller, even where that is killed.
     """
-    waiting, tries, given = deque(jobs), Counter[str](), set[str]()
+    waiting, tries, texts = deque(jobs), Counter[str](), set[str]()
     busy: dict[Any, _Worker] = {}
     try:
         while waiting or busy:
@@ -36,7 +36,7 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
                 worker = busy[pipe]
                 outcome = worker.answer()
                 if isinstance(outcome, Warning):
-                    _warn_once(outcome, given)
+                    _warn_once(outcome, texts)
                     continue
                 if outcome is None:
                     del busy[pipe]
@@ -56,9 +56,9 @@ def in_processes(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
             worker.end()
 
 
-def _warn_once(warning: Warning, given: set[str]) -> None:
-    if str(warning) not in given:
-        given.add(str(warning))
+def _warn_once(warning: Warning, texts: set[str]) -> None:
+    if str(warning) not in texts:
+        texts.add(str(warning))
         warnings.warn(warning, stacklevel=3)
 
 

@@ -121,7 +121,7 @@ def complete_run(job: Job) -> Outcome:
     if job.is_out_of_time():
         return Outcome(name, is_unfinished=True)
     try:
-        with journal.held(job.folder, name, RUN_PATIENCE):
+        with journal.hold(job.folder, name, RUN_PATIENCE):
             return _recorded(job, journal.Entry(job.folder, name))
     except TenutoError as error:  # another process works on the run, or the journal cannot be written
         return Outcome(name, error=str(error))
@@ -190,8 +190,8 @@ def _adopt(job: Job, prepared: Prepared, entry: journal.Entry) -> None:
 def _evaluate(job: Job, run: OpenedRun, task: StudyTask, entry: journal.Entry) -> None:
     """Carry out one stage after training."""
 
-    def progress(done: int) -> None:
-        entry.note(steps=entry.record.steps + done)
+    def progress(passes: int) -> None:
+        entry.note(steps=entry.record.steps + passes)
 
     pace = Pace(job.limit)
     if task.kind == EVALUATE:
@@ -240,16 +240,16 @@ def analyse(
     """
     study = StudyFolder(folder)
     lines = pd.DataFrame([_clean_metrics(study.run(run)) for run in runs])
-    made = [write_csv(study.metrics, lines)]
+    paths = [write_csv(study.metrics, lines)]
     is_paper = all(is_paper_data(study.run(run).read_config().data) for run in runs)
     for number, protocol in enumerate(protocols):
         # Sorted as files are, so that the order of a plan changes no digit of a sum.
         tables = [study.run(run).read_rows(protocol) for run in sorted(runs)]
         rows = validate_rows(pd.concat(tables, ignore_index=True), str(protocol))
         place = study.paper if number == 0 else study.paper / str(protocol)
-        made += _write(rows, place, is_paper, remarks_on_runs([study.run(run) for run in runs]))
-    _clear(study.paper, made, {Path(name).parent.name for name in before})
-    return [path.relative_to(folder).as_posix() for path in made]
+        paths += _write(rows, place, is_paper, remarks_on_runs([study.run(run) for run in runs]))
+    _clear(study.paper, paths, {Path(name).parent.name for name in before})
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def _clean_metrics(run: RunFolder) -> dict[str, Any]:
@@ -289,7 +289,7 @@ def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[s
     return [write_csv(folder / "metrics.csv", pd.concat(lines, ignore_index=True))]
 
 
-def _clear(folder: Path, made: Collection[Path], earlier: Collection[str]) -> None:
+def _clear(folder: Path, paths: Collection[Path], earlier: Collection[str]) -> None:
     """Remove files of an earlier analysis that were not made again, and folders of protocols that are empty then.
 
     ``earlier`` names folders of protocols that may not be registered any more.
@@ -297,7 +297,7 @@ def _clear(folder: Path, made: Collection[Path], earlier: Collection[str]) -> No
     names = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
     below = [path for path in names if path.name.partition("+")[0] in PROTOCOLS or path.name in earlier]
     for path in (place / name for place in (folder, *below) for name in MADE):
-        if path not in made and path.is_file():
+        if path not in paths and path.is_file():
             with naming(path, "remove"):
                 path.unlink()
     for path in below:

@@ -46,8 +46,10 @@ class Average(nn.Module):
         norms = [part for part in self.network.modules() if isinstance(part, _BatchNorm)]
         for own, other in zip(self.network.modules(), network.modules(), strict=True):
             if own not in norms:  # whatever else a network keeps
-                for kept, now in zip(own.buffers(recurse=False), other.buffers(recurse=False), strict=True):
-                    kept.copy_(now)
+                for average, now in zip(
+                    own.buffers(recurse=False), other.buffers(recurse=False), strict=True
+                ):
+                    average.copy_(now)
         for norm in norms:
             norm.train()
         for batch in inputs if norms else ():

@@ -56,9 +56,11 @@ class Ladder(abc.ABC):
     def judge(self, score: Doubles, threshold: Doubles) -> Judgement:
         """Draw thresholds that are unset, compare, and replace those that were met by the next ones."""
         threshold = np.where(self.unset(threshold), self.start(score), threshold)
-        met = self.meets(score, threshold)
+        is_met = self.meets(score, threshold)
         goes_on = self.goes_on(threshold)
-        return Judgement(np.where(met & goes_on, self.harder(threshold), threshold), met, met & ~goes_on)
+        return Judgement(
+            np.where(is_met & goes_on, self.harder(threshold), threshold), is_met, is_met & ~goes_on
+        )
 
 
 class CorrelationLadder(Ladder):

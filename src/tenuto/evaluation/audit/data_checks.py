@@ -65,14 +65,14 @@ def _normalisation(evidence: Evidence, run: str) -> Finding:
     inputs = evidence.open(run).recogniser.inputs
     if not isinstance(inputs, LogSpectrogramInputs):
         return not_recorded("normalisation", f"{run} takes {inputs.name}, which Tenuto does not normalise.")
-    used = inputs.normalisation
+    statistics = inputs.normalisation
     training = measure([prepared.spectrograms[place] for place in prepared.places(split.train)])
-    apart = max(abs(used.mean - training.mean), abs(used.deviation - training.deviation))
+    apart = max(abs(statistics.mean - training.mean), abs(statistics.deviation - training.deviation))
     return judge(
         "normalisation",
         apart,
         SAME_MOMENT,
-        f"mean {used.mean:.6f} and deviation {used.deviation:.6f} are used, {training.mean:.6f} and "
+        f"mean {statistics.mean:.6f} and deviation {statistics.deviation:.6f} are used, {training.mean:.6f} and "
         f"{training.deviation:.6f} measured on the training clips; the configuration says '{setting}'.",
         fail=apart > SAME_MOMENT and setting == "train",
         warn=apart > SAME_MOMENT,

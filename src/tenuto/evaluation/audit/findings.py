@@ -195,8 +195,8 @@ def has_failed(findings: Iterable[Finding]) -> bool:
 
 def missing_checks(findings: Iterable[Finding]) -> list[str]:
     """Checks without a finding, in the order of the report: nobody made them."""
-    made = {finding.check for finding in findings}
-    return [name for name in ordered_checks() if name not in made]
+    checks_made = {finding.check for finding in findings}
+    return [name for name in ordered_checks() if name not in checks_made]
 
 
 def count_verdicts(findings: Sequence[Finding]) -> dict[Verdict, int]:

@@ -110,14 +110,14 @@ class Models:
                 "scale": evidence.scale,
             }
 
-            def report(done: int, name: str = name, total: int = total) -> None:
+            def report(passes: int, name: str = name, total: int = total) -> None:
                 if self._progress is not None:
-                    self._progress(f"{name}, rerun", done, total)
+                    self._progress(f"{name}, rerun", passes, total)
 
             config = RunFolder(evidence.source.folders[name]).read_config().resolved()
             with compute_repeatably(config.train.threads):
-                made = rerun(subject, search, findings, report, **about)
-            results += [dataclasses.replace(one, source=evidence.source.name) for one in made]
+                outcome = rerun(subject, search, findings, report, **about)
+            results += [dataclasses.replace(one, source=evidence.source.name) for one in outcome]
         return results
 
     def _search(self, evidence: Evidence, name: str) -> AuditedAttack:
@@ -144,9 +144,9 @@ class Models:
             if itself not in self._examined:
                 total += sum(attack.iterations for attack in examination.attacks(subject).values())
 
-            def report(done: int) -> None:
+            def report(passes: int) -> None:
                 if self._progress is not None:
-                    self._progress(folder.name, done, total * len(subject.inputs))
+                    self._progress(folder.name, passes, total * len(subject.inputs))
 
             if itself not in self._examined:
                 self._examined[itself] = examination.examine(subject, report)
@@ -175,8 +175,8 @@ def _obstacle(evidence: Evidence) -> str:
 
 def _chosen_runs(evidence: Evidence) -> Iterator[tuple[str, list[str]]]:
     """The run of every system that is evaluated, and the other runs of that system."""
-    named = evidence.rows[["system", "seed", "run"]].drop_duplicates().sort_values(["system", "seed"])
-    for _, runs in named.groupby("system"):
+    run_names = evidence.rows[["system", "seed", "run"]].drop_duplicates().sort_values(["system", "seed"])
+    for _, runs in run_names.groupby("system"):
         complete = [run for run in runs["run"] if evidence.checkpoint(run)]
         if complete:
             yield complete[0], complete[1:]

@@ -77,7 +77,7 @@ def _settings(search: AuditedAttack) -> dict[str, Any]:
     return {name: getattr(search.attack, name) for name in names if hasattr(search.attack, name)}
 
 
-def _changed(search: AuditedAttack, **settings: Any) -> Attack:
+def _with_settings(search: AuditedAttack, **settings: Any) -> Attack:
     """The audited attack with other settings.
 
     It does not stop early: a longer search that ends at the same ``stop_at`` would find no more, and another objective
@@ -95,13 +95,13 @@ def _longer(subject: Subject, search: AuditedAttack) -> list[Attack]:
     if tries is None:
         return []
     length = max(getattr(search.attack, tries), 1)
-    return [_changed(search, **{tries: times * length}) for times in TIMES]
+    return [_with_settings(search, **{tries: times * length}) for times in TIMES]
 
 
 def _restarts(subject: Subject, search: AuditedAttack) -> list[Attack]:
     if not hasattr(search.attack, "restarts"):
         return []
-    return [_changed(search, restarts=max(RESTARTS, 2 * search.attack.restarts))]
+    return [_with_settings(search, restarts=max(RESTARTS, 2 * search.attack.restarts))]
 
 
 def _losses(subject: Subject, search: AuditedAttack) -> list[Attack]:
@@ -111,7 +111,7 @@ def _losses(subject: Subject, search: AuditedAttack) -> list[Attack]:
     each = EachEmotion().each(subject.labels.shape[1])
     objectives = (AbsoluteError(), SquaredError(), SquaredError(against="clean"), *each)
     return [
-        _changed(search, objective=objective)
+        _with_settings(search, objective=objective)
         for objective in objectives
         if repr(objective) != repr(search.attack.objective)
     ]
@@ -120,7 +120,7 @@ def _losses(subject: Subject, search: AuditedAttack) -> list[Attack]:
 def _expectation(subject: Subject, search: AuditedAttack) -> list[Attack]:
     """The mean gradient over the randomness of the model, with the transformations of the audited attack."""
     own = _settings(search).get("transformations") or Transformations(draws=1)
-    return [_changed(search, transformations=dataclasses.replace(own, draws=max(DRAWS, own.draws)))]
+    return [_with_settings(search, transformations=dataclasses.replace(own, draws=max(DRAWS, own.draws)))]
 
 
 def _smoothed(subject: Subject, search: AuditedAttack) -> list[Attack]:
@@ -283,7 +283,7 @@ class _Trial:
 
     def __init__(self, subject: Subject, progress: Progress, is_random: bool, about: dict[str, Any]) -> None:
         self.subject, self.progress, self.is_random, self.about = subject, progress, is_random, about
-        self.made = 0
+        self.count = 0
 
     def begin(self, search: AuditedAttack) -> None:
         """Repeat the audited attack."""
@@ -292,7 +292,7 @@ class _Trial:
         call = subject.call(self.progress)
         for _, result in climb(search.lower, subject.model, subject.inputs, subject.labels, **call):
             self.start = result.perturbation
-        self.errors, self.rows = self._made(search.attack)
+        self.errors, self.rows = self._attacked(search.attack)
 
     def carry_out(self, remedy: str, checks: tuple[str, ...], attacks: Sequence[Attack]) -> Rerun | None:
         """Make the attacks of one remedy; None where none of them can be used."""
@@ -326,7 +326,7 @@ class _Trial:
         before = -np.inf
         for place, attack in enumerate(attacks):
             try:
-                errors, rows = self._made(attack)
+                errors, rows = self._attacked(attack)
             except AttackError:  # a gradient that is not finite, or a budget that the attack does not know
                 continue
             yield attack, errors, rows
@@ -336,7 +336,7 @@ class _Trial:
                 return
             before = float(errors.mean())
 
-    def _made(self, attack: Attack) -> tuple[Values, pd.DataFrame]:
+    def _attacked(self, attack: Attack) -> tuple[Values, pd.DataFrame]:
         """Errors (clips,) and rows of one attack."""
         subject = self.subject
         result = subject.attacked(attack, self.progress, self.start)
@@ -349,8 +349,8 @@ class _Trial:
             **self.about,
         )
         # Attacks that differ in their number of steps alone have one name.
-        rows["attack"] = f"{self.made:02d} {attack.title}"
-        self.made += 1
+        rows["attack"] = f"{self.count:02d} {attack.title}"
+        self.count += 1
         return self._errors(result), rows
 
     def _errors(self, result: AttackResult) -> Values:
@@ -362,5 +362,5 @@ class _Trial:
         # The same draws for every attack, of which the largest error is taken.
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
-            drawn = [mean_errors(subject.model, result.adversarial, subject.labels) for _ in range(JUDGED)]
-        return np.asarray(torch.stack(drawn).double().mean(dim=0).cpu().numpy())
+            errors = [mean_errors(subject.model, result.adversarial, subject.labels) for _ in range(JUDGED)]
+        return np.asarray(torch.stack(errors).double().mean(dim=0).cpu().numpy())

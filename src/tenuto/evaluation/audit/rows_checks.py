@@ -78,12 +78,12 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
 
 def _without_budget(rows: pd.DataFrame) -> Finding:
     """What rows without a budget record of the size of their perturbations."""
-    changes, stored = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
+    changes, stored_norms = rows["linf"].dropna().astype(float), _stored_norms(rows).dropna()
     if len(changes):
         size = words.after_number(unit_of(rows))
         value, recorded = changes.max(), f"the largest change of one entry is {changes.max():.4g} {size}"
-    elif len(stored):
-        value, recorded = stored.max(), f"the stored perturbations have {_norms(stored)}"
+    elif len(stored_norms):
+        value, recorded = stored_norms.max(), f"the stored perturbations have {_norms(stored_norms)}"
     else:
         return not_recorded("budget", "the rows record neither a budget nor a norm.")
     sentence = (
@@ -110,12 +110,12 @@ def outside_budget(sizes: Values, epsilon: Values, allowed: float = EXCESS) -> t
 
 def _released_budget(source: Source) -> Finding:
     """Released logs state an L-infinity budget and record an L2 norm: compare with the largest L2 norm it allows."""
-    stored = _stored_norms(source.rows)
-    norms = stored.to_numpy(np.float64)
+    stored_norms = _stored_norms(source.rows)
+    norms = stored_norms.to_numpy(np.float64)
     stated = np.array([source.stated.get(run) for run in source.rows["run"]], np.float64)  # NaN for None
     entries = EXCERPT_FRAMES * ENTRY_BANDS
     if np.isnan(stated).all():
-        sentence = f"the settings state no budget; the stored perturbations have {_norms(stored)}."
+        sentence = f"the settings state no budget; the stored perturbations have {_norms(stored_norms)}."
         return judge("budget", norms.max(), None, sentence, warn=True)
     allowed = stated * math.sqrt(entries)
     outside = int((norms > allowed * (1 + EXCESS)).sum())
@@ -135,18 +135,18 @@ def _released_budget(source: Source) -> Finding:
 def same_iterate(evidence: Evidence) -> Finding:
     """Look for rows of norm 0 whose prediction moved: their norm and prediction are of two iterates."""
     norms = evidence.rows["l2"].astype(float).fillna(_stored_norms(evidence.rows)).to_numpy()
-    missing = int(np.isnan(norms).sum())
-    if missing == len(norms):
+    gaps = int(np.isnan(norms).sum())
+    if gaps == len(norms):
         return not_recorded("same-iterate", "the rows record no norm of a perturbation.")
-    without = f" {missing} rows record no norm." if missing else ""
+    without = f" {gaps} rows record no norm." if gaps else ""
     change = values_of(evidence.rows, "adversarial") - values_of(evidence.rows, "clean")
-    moved = np.abs(change).max(axis=1)
+    movement = np.abs(change).max(axis=1)
     is_zero = norms == 0
     if not is_zero.any():
-        sentence = f"none of {len(norms) - missing} perturbations has norm 0: no row contradicts.{without}"
-        return judge("same-iterate", 0.0, MOVED, sentence, warn=missing > 0)
-    wrong = is_zero & (moved > MOVED)
-    largest = float(moved[is_zero].max())
+        sentence = f"none of {len(norms) - gaps} perturbations has norm 0: no row contradicts.{without}"
+        return judge("same-iterate", 0.0, MOVED, sentence, warn=gaps > 0)
+    wrong = is_zero & (movement > MOVED)
+    largest = float(movement[is_zero].max())
     return judge(
         "same-iterate",
         largest,
@@ -161,7 +161,7 @@ def same_iterate(evidence: Evidence) -> Finding:
         )
         + without,
         fail=bool(wrong.any()),
-        warn=missing > 0,
+        warn=gaps > 0,
     )
 
 
@@ -234,16 +234,16 @@ def provenance(evidence: Evidence) -> Finding:
         "data": all(_knows_data(evidence, run) for run in evidence.runs),
         "perturbations": bool(source.saved) and set(source.saved) == set(evidence.runs),
     }
-    missing = [name for name, is_recorded in records.items() if not is_recorded]
-    have = len(records) - len(missing)
+    missing_records = [name for name, is_recorded in records.items() if not is_recorded]
+    have = len(records) - len(missing_records)
     return judge(
         "provenance",
         have,
         len(records),
         f"{have} of {len(records)} records exist"
-        + (f"; missing: {', '.join(missing)}." if missing else f": {', '.join(records)}."),
-        fail="settings" in missing,
-        warn=bool(missing),
+        + (f"; missing: {', '.join(missing_records)}." if missing_records else f": {', '.join(records)}."),
+        fail="settings" in missing_records,
+        warn=bool(missing_records),
     )
 
 

@@ -68,10 +68,10 @@ def sound_budget(
 
 def _of_norm(rows: pd.DataFrame, norm: str, measured: Values, absent: str) -> Finding:
     """The finding on rows of one norm, from their ratios in dB, measured again."""
-    shown = norm_of(norm)
-    budget = np.array([shown.value(epsilon) for epsilon in rows["epsilon"].astype(float)])
-    excess = np.nan_to_num(shown.db * (measured - budget), nan=math.inf)
-    outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, shown.column, measured)
+    norm_name = norm_of(norm)
+    budget = np.array([norm_name.value(epsilon) for epsilon in rows["epsilon"].astype(float)])
+    excess = np.nan_to_num(norm_name.db * (measured - budget), nan=math.inf)
+    outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, norm_name.column, measured)
     largest = float(excess.max())
     others = f" {differing} rows give another ratio than was measured." if differing else ""
     return judge(
@@ -127,11 +127,11 @@ def survives(evidence: Evidence) -> Finding:
 def _survival(rows: pd.DataFrame) -> Finding | None:
     """The finding on rows of one budget; None where nothing is recorded."""
     shares = {words: survival(rows, column) for column, words in STORAGE.items()}
-    known = {words: share for words, share in shares.items() if math.isfinite(share)}
-    if not known:
+    known_shares = {words: share for words, share in shares.items() if math.isfinite(share)}
+    if not known_shares:
         return None
-    bits, least = shares[STORAGE["survives_16_bit"]], min(known.values())
-    listed = " and ".join(f"{share:.0%} in {words}" for words, share in known.items())
+    bits, least = shares[STORAGE["survives_16_bit"]], min(known_shares.values())
+    listed = " and ".join(f"{share:.0%} in {words}" for words, share in known_shares.items())
     value, threshold = (
         (bits, STORED) if bits < STORED and least >= HALF_SURVIVING else (least, HALF_SURVIVING)
     )

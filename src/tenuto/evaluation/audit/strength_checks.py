@@ -56,9 +56,9 @@ def monotone(evidence: Evidence) -> Finding:
         curve = own.groupby("epsilon")["error"].mean()
         fall = 1 - float((curve / curve.cummax()).fillna(1.0).min())  # an error of 0 cannot fall
         size = norm_of(str(norm)).short
-        shown = ", ".join(f"{size(float(str(epsilon)))}: {error:.3f}" for epsilon, error in curve.items())
+        listing = ", ".join(f"{size(float(str(epsilon)))}: {error:.3f}" for epsilon, error in curve.items())
         broken = f"; it falls by {fall:.1%}, although a larger budget contains every smaller one"
-        sentence = f"the mean error over {norm} budgets is {shown}{broken if fall > FALL else ''}."
+        sentence = f"the mean error over {norm} budgets is {listing}{broken if fall > FALL else ''}."
         findings.append((str(run), judge("monotone", fall, FALL, sentence, fail=fall > FALL)))
     return worst(findings)
 

@@ -81,8 +81,8 @@ class Subject:
 
     def call(self, progress: Progress) -> dict[str, Any]:
         """What all attacks here are called with."""
-        called = {"valid_range": self.valid_range, "axes": self.axes, "progress": progress}
-        return {**called, "batch_size": len(self.inputs)}
+        arguments = {"valid_range": self.valid_range, "axes": self.axes, "progress": progress}
+        return {**arguments, "batch_size": len(self.inputs)}
 
 
 def predict(model: Any, inputs: Tensor, labels: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
     raw, clipped = (rank_systems(rows, RANKING_MEASURES["MAE"], limits) for limits in (None, scale))
     reversed_pairs, clear = reversals(raw, clipped, ties=True), _clear(raw, clipped)
     sides = ", ".join(f"{name} {raw.means[name]:.3f} and {clipped.means[name]:.3f}" for name in raw.systems)
-    shown = f"{scale[0]:.3g}-{scale[1]:.3g}"
+    text = f"{scale[0]:.3g}-{scale[1]:.3g}"
     ratings = (
         f", {outside(predicted, narrower).mean():.0%} outside the rating scale {narrower[0]:.3g}-{narrower[1]:.3g}"
         if narrower
@@ -101,7 +101,7 @@ def _scale_at(rows: pd.DataFrame, evidence: Evidence) -> Finding:
         "rating-scale",
         share,
         OUTSIDE,
-        f"{share:.0%} of attacked predictions lie outside {shown}{ratings}. MAE raw and clipped to {shown}: {sides}."
+        f"{share:.0%} of attacked predictions lie outside {text}{ratings}. MAE raw and clipped to {text}: {sides}."
         f"{_describe(reversed_pairs, clear)}",
         fail=bool(clear),
         warn=bool(reversed_pairs) or share > OUTSIDE,
@@ -162,9 +162,10 @@ def _undefined(rankings: Mapping[str, Ranking], systems: Collection[str]) -> lis
     for name, one in rankings.items():
         lacking.setdefault(tuple(system for system in systems if system not in one.means), []).append(name)
     return [
-        f"{', '.join(own)}: not defined" + (f" for {', '.join(left)}" if len(left) < len(systems) else "")
-        for left, own in lacking.items()
-        if left
+        f"{', '.join(own)}: not defined"
+        + (f" for {', '.join(without)}" if len(without) < len(systems) else "")
+        for without, own in lacking.items()
+        if without
     ]
 
 

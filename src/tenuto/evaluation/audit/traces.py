@@ -83,12 +83,12 @@ def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float
     begin = step[max(int(best.argmax()) - 1, 0)] // length * length  # found after the point before
     steps = min(step[-1] - begin, length)
     early = (step > begin) & (step <= begin + (1 - LAST) * steps)
-    reached, known = best[early].max(initial=best[0]), best[step <= begin].max()
-    if reached <= known:  # the best so far is that of an earlier start
+    best_early, best_before = best[early].max(initial=best[0]), best[step <= begin].max()
+    if best_early <= best_before:  # the best so far is that of an earlier start
         if np.diff(step).max(initial=0) > max(1, LAST * length):
             return int(steps), math.nan
-        reached = points["loss"].to_numpy(np.float64)[early].max(initial=best[0])
-    return int(steps), float(reached)
+        best_early = points["loss"].to_numpy(np.float64)[early].max(initial=best[0])
+    return int(steps), float(best_early)
 
 
 def _hidden_search(path: SearchPath) -> str:
@@ -109,8 +109,8 @@ def silent_success(path: SearchPath) -> Finding:
     name, clips, text = "silent-success", path.clips, repr(path.attack)
     if reason := _hidden_search(path):
         return not_recorded(name, f"{text} {reason}.")
-    if missing := int(clips["returned"].isna().sum()):
-        return not_recorded(name, f"{missing} of {len(clips)} clips of the trace have no row with a loss.")
+    if gaps := int(clips["returned"].isna().sum()):
+        return not_recorded(name, f"{gaps} of {len(clips)} clips of the trace have no row with a loss.")
     goal = getattr(path.attack, "goal", None)
     if goal is not None:
         # Rounding may decide about a goal that is reached exactly.
@@ -126,14 +126,14 @@ def silent_success(path: SearchPath) -> Finding:
         )
     # An attack that stops at a value need not return more than that.
     stop_at = getattr(path.attack, "stop_at", None)
-    lost = float((clips["best"].clip(upper=stop_at) - clips["returned"]).clip(lower=0).sum())
+    loss = float((clips["best"].clip(upper=stop_at) - clips["returned"]).clip(lower=0).sum())
     rounding = ROUNDING * float(clips["first"].abs().sum())
     if not path.gain > rounding:
-        if lost <= rounding:
+        if loss <= rounding:
             return not_recorded(name, f"the search of {text} gained nothing that it could lose.")
         sentence = f"the search of {text} gained nothing, and its result is worse than the clean input."
         return judge(name, math.inf, LOST[0], sentence, fail=True)
-    value = lost / path.gain
+    value = loss / path.gain
     return judge(
         name,
         value,

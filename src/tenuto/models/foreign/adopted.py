@@ -66,9 +66,9 @@ class Adopted(nn.Module):
                 [self._call_padded(part, self.batch) for part in torch.split(inputs, self.batch)]
             )
         if self.outputs is not None and rows.shape[1] != self.outputs:
-            number, named = rows.shape[1], self.outputs
+            number, names = rows.shape[1], self.outputs
             raise ModelError(
-                f"{self.source}: it has {number} output{'s' * (number != 1)}, {named} {'is' if named == 1 else 'are'} "
+                f"{self.source}: it has {number} output{'s' * (number != 1)}, {names} {'is' if names == 1 else 'are'} "
                 f"named. Name {number}, or choose another output."
             )
         is_tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -82,8 +82,8 @@ class Adopted(nn.Module):
 
     def _call_padded(self, inputs: Tensor, batch: int) -> Tensor:
         """Predict at most ``batch`` clips with a model that takes exactly so many."""
-        missing = batch - len(inputs)
-        padded = torch.cat([inputs, inputs[-1:].expand(missing, *inputs.shape[1:])]) if missing else inputs
+        padding = batch - len(inputs)
+        padded = torch.cat([inputs, inputs[-1:].expand(padding, *inputs.shape[1:])]) if padding else inputs
         return self._call(padded)[: len(inputs)]
 
     def _call(self, inputs: Tensor) -> Tensor:

@@ -171,14 +171,14 @@ def _importable(folder: str | None) -> Iterator[None]:
     if folder is None or folder in sys.path:
         yield
         return
-    known = set(sys.modules)
+    loaded_modules = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
-        for name in set(sys.modules) - known:
+        for name in set(sys.modules) - loaded_modules:
             file = getattr(sys.modules[name], "__file__", None)
             if file and not name.startswith("tenuto_foreign_") and Path(file).is_relative_to(folder):
                 del sys.modules[name]

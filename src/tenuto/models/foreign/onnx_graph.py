@@ -54,8 +54,8 @@ class OnnxGraph(nn.Module):
         self.nodes = _fold(nodes, constants)
         self.integers: dict[str, Tensor] = {}
         self.names: dict[str, str] = {}
-        used = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
-        for number, name in enumerate(name for name in constants if name in used):
+        used_names = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
+        for number, name in enumerate(name for name in constants if name in used_names):
             if constants[name].is_floating_point():
                 self.names[name] = f"{number}_{name.replace('.', '_')}"
                 self.register_buffer(self.names[name], constants[name])
@@ -96,11 +96,11 @@ def _fold(nodes: Sequence[Node], constants: dict[str, Tensor]) -> list[Node]:
 
 def _last_uses(nodes: Sequence[Node], outputs: Sequence[str]) -> list[list[str]]:
     """For each node the values that no later node reads."""
-    seen = set(outputs)
+    names_seen = set(outputs)
     finished: list[list[str]] = []
     for node in reversed(nodes):
-        names = {name for name in (*node.inputs, *node.outputs) if name} - seen
-        seen |= names
+        names = {name for name in (*node.inputs, *node.outputs) if name} - names_seen
+        names_seen |= names
         finished.append(sorted(names))
     return finished[::-1]
 

@@ -205,9 +205,9 @@ def stft(
 
 
 @operator("DFT")
-def dft(node: Node, x: Tensor, length: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+def dft(node: Node, x: Tensor, length: Tensor | None = None, axis_input: Tensor | None = None) -> Tensor:
     default = -2 if node.opset >= 20 else node.get("axis", 1)
-    axis = (default if given is None else int(given)) % x.ndim
+    axis = (default if axis_input is None else int(axis_input)) % x.ndim
     size = None if length is None else int(length)
     is_onesided, is_inverse = bool(node.get("onesided", 0)), bool(node.get("inverse", 0))
     if is_inverse and is_onesided:
@@ -284,5 +284,5 @@ def _is_special(node: Node, name: str) -> bool:
     if name != "activations":
         return bool(node.get(name))
     usual = ACTIVATIONS[node.operator]
-    given = node.get(name) or usual
-    return bool(given != usual * (len(given) // len(usual)))
+    setting = node.get(name) or usual
+    return bool(setting != usual * (len(setting) // len(usual)))

@@ -68,9 +68,9 @@ def integers(value: Any) -> list[int]:
     return [int(item) for item in value.reshape(-1).tolist()] if isinstance(value, Tensor) else list(value)
 
 
-def axes_of(node: Node, given: Any, default: Sequence[int] | None = None) -> list[int] | None:
+def axes_of(node: Node, value: Any, default: Sequence[int] | None = None) -> list[int] | None:
     """Axes: an input in newer opsets, an attribute in older ones."""
-    axes = given if given is not None else node.get("axes", default)
+    axes = value if value is not None else node.get("axes", default)
     return None if axes is None else integers(axes)
 
 
@@ -187,8 +187,8 @@ REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 
 
 @operator(*REDUCTIONS, "ReduceProd")
-def reduce(node: Node, x: Tensor, given: Tensor | None = None) -> Tensor:
-    axes = axes_of(node, given)
+def reduce(node: Node, x: Tensor, axes_input: Tensor | None = None) -> Tensor:
+    axes = axes_of(node, axes_input)
     if not axes and node.get("noop_with_empty_axes", 0):
         return x
     axes = axes or list(range(x.ndim))
@@ -245,23 +245,23 @@ def reshape(node: Node, x: Tensor, sizes: Tensor) -> Tensor:
 
 
 @operator("Squeeze")
-def squeeze(node: Node, x: Tensor, given: Tensor | None = None) -> Tensor:
-    axes = axes_of(node, given)
+def squeeze(node: Node, x: Tensor, axes_input: Tensor | None = None) -> Tensor:
+    axes = axes_of(node, axes_input)
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
 @operator("Unsqueeze")
-def unsqueeze(node: Node, x: Tensor, given: Tensor | None = None) -> Tensor:
-    axes = axes_of(node, given) or []
+def unsqueeze(node: Node, x: Tensor, axes_input: Tensor | None = None) -> Tensor:
+    axes = axes_of(node, axes_input) or []
     for axis in sorted(axis % (x.ndim + len(axes)) for axis in axes):
         x = x.unsqueeze(axis)
     return x
 
 
 @operator("Split")
-def split(node: Node, x: Tensor, given: Tensor | None = None) -> list[Tensor]:
+def split(node: Node, x: Tensor, sizes_input: Tensor | None = None) -> list[Tensor]:
     axis = node.get("axis", 0)
-    sizes = given if given is not None else node.get("split")
+    sizes = sizes_input if sizes_input is not None else node.get("split")
     if sizes is None:
         return list(torch.split(x, math.ceil(x.shape[axis] / len(node.outputs)), axis))
     return list(torch.split(x, integers(sizes), axis))
@@ -293,8 +293,8 @@ def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     axis = node.get("axis", 0) % x.ndim
     indices = indices.to(x.device, torch.int64)
     positive = torch.where(indices < 0, indices + x.shape[axis], indices)
-    taken = x.index_select(axis, positive.reshape(-1))
-    return taken.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+    values = x.index_select(axis, positive.reshape(-1))
+    return values.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 @operator("GatherElements")
@@ -312,9 +312,9 @@ def triangle(node: Node, x: Tensor, diagonal: Tensor | None = None) -> Tensor:
 
 @operator("Pad")
 def pad(
-    node: Node, x: Tensor, given: Any = None, value: Tensor | None = None, axes: Tensor | None = None
+    node: Node, x: Tensor, pads_input: Any = None, value: Tensor | None = None, axes: Tensor | None = None
 ) -> Tensor:
-    pads = integers(given if given is not None else node.get("pads"))
+    pads = integers(pads_input if pads_input is not None else node.get("pads"))
     dims = list(range(x.ndim)) if axes is None else integers(axes)
     befores, afters = pads[: len(dims)], pads[len(dims) :]
     mode = node.get("mode", "constant")

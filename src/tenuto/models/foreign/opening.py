@@ -89,9 +89,9 @@ def open_foreign(
         FileError: A file cannot be read.
     """
     identity = identify(model)
-    loaded, sizes = _load(identity, model, trust)
+    module, sizes = _load(identity, model, trust)
     trial = _Trial(identity.source, _batch(example), None if output is None else str(output), outputs, sizes)
-    adopted = trial.adopt(loaded)
+    adopted = trial.adopt(module)
     kind: Kind = identity.kind
     if kind in ("code", "object"):
         kind = "callable" if isinstance(adopted.model, BlackBox) else "module"
@@ -144,18 +144,20 @@ def _sizes(shape: Sequence[Any]) -> tuple[int | None, ...]:
 
 def _built(code: Code, trust: bool) -> Any:
     """The module or callable that named code is or returns."""
-    named = code.load(trust=trust)
+    factory = code.load(trust=trust)
     with code.running("building the model"):
         value = (
-            named() if callable(named) and not isinstance(named, nn.Module) and _is_factory(named) else named
+            factory()
+            if callable(factory) and not isinstance(factory, nn.Module) and _is_factory(factory)
+            else factory
         )
     return _on_cpu(value, code.source) if isinstance(value, nn.Module) else _callable(value, code.source)
 
 
-def _is_factory(named: Callable[..., Any]) -> bool:
+def _is_factory(function: Callable[..., Any]) -> bool:
     """Whether it can be called without arguments; a class always builds."""
     try:
-        return isinstance(named, type) or not required_arguments(named)
+        return isinstance(function, type) or not required_arguments(function)
     except (TypeError, ValueError):
         return False
 
@@ -200,14 +202,14 @@ class _Trial:
     sizes: tuple[int | None, ...]
     notes: list[str] = dataclasses.field(default_factory=list)
 
-    def adopt(self, loaded: Any) -> Adopted:
+    def adopt(self, module: Any) -> Adopted:
         """The model with the layout and batch size that work. Raises `ModelError` where none does."""
-        find = self._first_that_works if isinstance(loaded, nn.Module) else self._adopt_callable
-        adopted = find(loaded)
+        find = self._first_that_works if isinstance(module, nn.Module) else self._adopt_callable
+        adopted = find(module)
         rows = self._rows(adopted)
         adopted.outputs = rows.shape[1]
-        if isinstance(loaded, OnnxSession):
-            adopted = self._converted(adopted, loaded, rows)
+        if isinstance(module, OnnxSession):
+            adopted = self._converted(adopted, module, rows)
         if adopted.batch is None and not self._is_independent(adopted, rows):
             adopted.batch = 1
             self.notes.append(

@@ -34,7 +34,7 @@ def to_matrix(value: Any, output: str | None, clips: int, device: torch.device) 
     if output is None:
         return _matrix(_only(value), clips, device)
     names = [name.strip() for name in output.split(",")]
-    return torch.cat([_matrix(_named(value, name), clips, device) for name in names], dim=1)
+    return torch.cat([_matrix(_entry(value, name), clips, device) for name in names], dim=1)
 
 
 def _matrix(value: Any, clips: int, device: torch.device) -> Tensor:
@@ -119,7 +119,7 @@ def _only(value: Any) -> Any:
     return _only(next(iter(parts.values())))
 
 
-def _named(value: Any, name: str) -> Any:
+def _entry(value: Any, name: str) -> Any:
     """The array under a name, an index, or a path with points. Raises `ModelError`."""
     parts = {} if _is_array(value) and not isinstance(value, list | tuple) else _parts(value)
     if (
@@ -132,7 +132,7 @@ def _named(value: Any, name: str) -> Any:
         return _only(parts[name])
     first, point, rest = name.partition(".")
     if point and first in parts:
-        return _named(parts[first], rest)
+        return _entry(parts[first], rest)
     attribute = getattr(value, name, None) if name.isidentifier() and not _is_array(value) else None
     if _is_array(attribute):
         return attribute

@@ -194,7 +194,7 @@ def _headline(inputs: PageInputs) -> str:
     """What the attack does, in one sentence; numbers are in the picture below it."""
     effects = sentences.run_means(inputs.rows)
     if inputs.pair is None or effects.of(*inputs.pair).is_zero:
-        return sentences.moved(effects if inputs.pair is None else effects.of(*inputs.pair))
+        return sentences.movement(effects if inputs.pair is None else effects.of(*inputs.pair))
     plain, concepts = inputs.pair
     both = effects.of(plain, concepts)
     error = both.by_error.compare(concepts, plain)
@@ -323,7 +323,7 @@ def render(shown: Any, template: str = "report") -> str:
 
 def _isolated(text: str) -> str:
     """Printable text, right-to-left words isolated, so that they do not reorder the numbers next to them."""
-    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", printable(text, kept="\n\t"))
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", printable(text, exceptions="\n\t"))
 
 
 def _swatches() -> str:
