@@ -173,6 +173,7 @@ def test_names_and_labels_must_fit_the_inputs(run, arguments, message):
         (torch.zeros(0, 1, 313, 149), "non-empty batch"),
         (torch.zeros(1, 1, 313, 149, dtype=torch.bfloat16), "weights are torch.float32: convert"),
         (torch.zeros(2, 5), r"cannot predict inputs of shape \(2, 5\)"),
+        (torch.zeros(1, 313, 149), r"cannot predict inputs of shape \(1, 313, 149\)"),
     ],
 )
 def test_inputs_that_cannot_be_certified_are_refused(run, inputs, message):

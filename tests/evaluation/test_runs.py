@@ -69,6 +69,13 @@ def test_a_checkpoint_of_another_system_is_refused(copied, prepared):
         open_run(copied, prepared)
 
 
+def test_a_training_that_has_not_ended_is_remarked(folder, copied, prepared):
+    assert not open_run(folder, prepared).remarks
+    (copied / "state.safetensors").touch()
+    (remark,) = open_run(copied, prepared).remarks
+    assert remark.startswith("its training has not ended.")
+
+
 def test_an_opened_run_is_what_was_trained(folder, prepared):
     run = open_run(folder, prepared)
     assert run.name == folder.name

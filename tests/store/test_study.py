@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tenuto.errors import DataError, FileError, FolderWarning
+from tenuto.errors import CheckpointError, DataError, FileError, FolderWarning
+from tenuto.files import sha256_file
 from tenuto.store.rows import read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tenuto.store.study import StudyFolder, read_natural, read_study
@@ -116,6 +117,25 @@ def test_the_rows_of_the_other_runs_can_be_read(study, monkeypatch, damage):
     assert set(study.rows(PROTOCOL, damaged=errors.append)["seed"]) == {21}
     assert len(errors) == 1
     assert "A2E-6" in str(errors[0])
+
+
+def test_rows_of_other_weights_are_not_rows_of_the_run(study):
+    """As where an attack found a training that went on afterwards."""
+    first, second = study.runs()
+    for run in (first, second):
+        run.checkpoint.write_bytes(b"weights")
+        rows = read_rows(run.rows(PROTOCOL)).assign(checkpoint=sha256_file(run.checkpoint))
+        write_rows(run.rows(PROTOCOL), rows)
+    assert set(study.rows(PROTOCOL)["run"]) == {first.name, second.name}
+    second.checkpoint.write_bytes(b"weights of a later epoch")
+    with pytest.raises(
+        CheckpointError, match=rf"{PROTOCOL}\.csv: belongs to other weights than .*checkpoint"
+    ):
+        study.rows(PROTOCOL)
+    with pytest.warns(FolderWarning, match="belongs to other weights .* The run is left out"):
+        assert set(read_study(study.path, PROTOCOL)["run"]) == {first.name}
+    second.checkpoint.unlink()  # nothing to compare with, as in published results
+    assert len(study.rows(PROTOCOL)["run"].unique()) == 2
 
 
 def test_the_rows_of_a_study_warn_of_a_damaged_run(study):

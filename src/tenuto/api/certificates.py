@@ -138,7 +138,7 @@ def _require_prediction(network: nn.Module, examples: Examples) -> None:
     try:
         with left_as_found(network), torch.no_grad():
             Evaluator(network, may_be_random=True)(first, like)
-    except RuntimeError as error:
+    except (IndexError, RuntimeError, ValueError) as error:
         raise AttackError(
             f"The model cannot predict inputs of shape {tuple(examples.inputs.shape)} ({one_line(error, 200)}). Give a "
             "batch as the model takes it, such as (n, 1, 313, 149)."

@@ -26,7 +26,7 @@ from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
 from tenuto.evaluation.natural import Mp3Change, Progress, Recording, Waveform, variation_rows, without_norms
-from tenuto.evaluation.records import finished_rows, origin_of
+from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
@@ -231,10 +231,10 @@ def graded(
     """
     origin = origin_of(run)
     if run.files.has_natural(part, GRADED_PROTOCOL):
-        return finished_rows(run, GRADED_PROTOCOL, part, origin)
+        return run.files.read_rows(GRADED_PROTOCOL, part)
     with one_process(run, GRADED_PROTOCOL, part):
         if run.files.has_natural(part, GRADED_PROTOCOL):  # by the process that had the lock
-            return finished_rows(run, GRADED_PROTOCOL, part, origin)
+            return run.files.read_rows(GRADED_PROTOCOL, part)
         pieces = run.files.pieces(GRADED_PROTOCOL, part, origin["checkpoint"])
         clips = run.part(part)
         clean = predict(run.recogniser.network, clips.inputs)

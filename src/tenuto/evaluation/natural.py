@@ -30,7 +30,7 @@ from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.inputs import Inputs
 from tenuto.devices import repeatable
 from tenuto.evaluation.locking import one_process
-from tenuto.evaluation.records import finished_rows, identity, origin_of
+from tenuto.evaluation.records import identity, origin_of
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import sha256_bytes
 from tenuto.models.heads import Prediction
@@ -181,18 +181,15 @@ def natural(run: OpenedRun, part: str = "test", progress: Progress | None = None
         FileError: A recording is not where the data set has it, or mp3 cannot be written.
         TenutoError: Another process is measuring this run.
     """
-    origin = origin_of(run)
     if unmeasured(run.files, part):
         with one_process(run, NATURAL_PROTOCOL, part):
             names = unmeasured(run.files, part)  # none where another process measured them meanwhile
-            before = (
-                [finished_rows(run, NATURAL_PROTOCOL, part, origin)] if run.files.has_natural(part) else []
-            )
+            before = [run.files.read_rows(NATURAL_PROTOCOL, part)] if run.files.has_natural(part) else []
             if names:
                 clips = run.part(part).clips
                 variants = changes(run.material.prepared, run.recogniser.inputs, clips, names, progress)
                 return write_changes(run, part, variants, before=before)
-    return finished_rows(run, NATURAL_PROTOCOL, part, origin)
+    return run.files.read_rows(NATURAL_PROTOCOL, part)
 
 
 def unmeasured(run: RunFolder, part: str = "test") -> list[str]:

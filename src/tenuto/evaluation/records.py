@@ -14,7 +14,6 @@ from tenuto.attacks import Attack, AttackResult, Protocol
 from tenuto.audio.masking import band_powers, ear, threshold
 from tenuto.data.batches import Batch
 from tenuto.devices import arithmetic
-from tenuto.errors import CheckpointError
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.files import Array, sha256_file
 from tenuto.models.recogniser import Recogniser, predict
@@ -33,17 +32,6 @@ def origin_of(run: OpenedRun, device: str = "cpu") -> Origin:
 def versions(device: str = "cpu") -> str:
     """What computed: versions of Tenuto and PyTorch, and the device."""
     return f"tenuto {__version__}, torch {torch.__version__}, {arithmetic(device)}"
-
-
-def finished_rows(run: OpenedRun, protocol: object, part: str, origin: Origin) -> pd.DataFrame:
-    """Rows that an earlier call has written. Raises `CheckpointError` where they belong to other weights."""
-    rows = run.files.read_rows(protocol, part)
-    if "checkpoint" in rows and not (rows["checkpoint"] == origin["checkpoint"]).all():
-        raise CheckpointError(
-            f"{run.files.rows(protocol, part)}: belongs to earlier weights of this run, which was trained further. "
-            "Delete the file and run the same command again."
-        )
-    return rows
 
 
 def perturbations(attacker: Attack, clips: Batch, result: AttackResult) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from tenuto.data.splits import PARTS
 from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError, FolderWarning
 from tenuto.evaluation.locking import one_process
-from tenuto.evaluation.records import Audibility, Origin, finished_rows, origin_of, perturbations, records
+from tenuto.evaluation.records import Audibility, Origin, origin_of, perturbations, records
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.survival import of_saved
 from tenuto.files import Array, join_safetensors, read_json, read_safetensors, write_json, write_safetensors
@@ -136,10 +136,10 @@ def attack(
         run = run.in_sound()
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
-        return _finished(run, protocol, part, origin, trace)
+        return _finished(run, protocol, part, trace)
     with one_process(run, protocol, part):
         if run.files.is_attacked(protocol, part):  # by the process that had the lock
-            return _finished(run, protocol, part, origin, trace)
+            return _finished(run, protocol, part, trace)
         clips = run.part(part).to(torch.device(device))
         model = for_attack(run.recogniser.network).to(device)
         report = progress or (lambda done: None)
@@ -150,9 +150,9 @@ def attack(
         return work.join()
 
 
-def _finished(run: OpenedRun, protocol: Protocol, part: str, origin: Origin, trace: bool) -> pd.DataFrame:
+def _finished(run: OpenedRun, protocol: Protocol, part: str, trace: bool) -> pd.DataFrame:
     """Rows that an earlier call has written. Raises `ConfigError` for another protocol, or traces that are missing."""
-    rows = finished_rows(run, protocol, part, origin)
+    rows = run.files.read_rows(protocol, part)
     if not protocol.matches(run.files.read_protocol(protocol, part)):
         raise ConfigError(
             f"{run.files.rows(protocol, part)}: {protocol} had other attacks or budgets when these rows were made. "

@@ -21,7 +21,7 @@ from tenuto.models.checkpoint import IMPORTED, load
 from tenuto.models.matching import converted_to, judged_on
 from tenuto.models.recogniser import Recogniser, Scale
 from tenuto.models.systems import Network, for_attack
-from tenuto.store.run import RunFolder
+from tenuto.store.run import RunFolder, is_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def assembled(files: RunFolder, config: RunConfig, own: Recogniser, prepared: Pr
     prepared.places(
         split.train + split.validation + split.test
     )  # raises for a clip the data set does not have
-    remarks = (*remarks, *_seen_in_training(files, split))
+    remarks = (*remarks, *_training_left(files.home), *_seen_in_training(files, split))
     material = Material(prepared, config.data, split, recogniser.inputs)
     return OpenedRun(files.path, config, recogniser, material, own=own, remarks=remarks)
 
@@ -164,6 +164,15 @@ def _rating_scale(data: DataConfig) -> Scale | None:
     if data.folder is not None:
         return data.folder.scale
     return DATASETS[data.dataset].card.emotion_scale if data.dataset in DATASETS else None
+
+
+def _training_left(files: RunFolder) -> tuple[str, ...]:
+    """A remark on weights of a training that has not ended: what is computed with them soon belongs to none."""
+    if files.is_trained() or not is_file(files.state):
+        return ()
+    return (
+        "its training has not ended. These are the best weights so far; rows of them do not count once it has gone on.",
+    )
 
 
 def _seen_in_training(files: RunFolder, split: Split) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
-from tenuto.errors import ConfigError, DataError, FileError
+from tenuto.errors import CheckpointError, ConfigError, DataError, FileError
 from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
 from tenuto.store.folder import BaseFolder, File
 from tenuto.store.natural import NATURAL_PROTOCOLS
@@ -266,6 +266,16 @@ class RunFolder(BaseFolder):
         """The split; None where it is not recorded. Raises `FileError` or `DataError`."""
         return read_split(self.split) if is_file(self.split) else None
 
+    def _check_weights(self, rows: pd.DataFrame, path: Path) -> None:
+        """Raise `CheckpointError` where rows record other weights; without weights, or a record, they count."""
+        if "checkpoint" not in rows or not is_file(self.checkpoint):
+            return
+        if not rows["checkpoint"].dropna().isin([sha256_file(self.checkpoint)]).all():
+            raise CheckpointError(
+                f"{path}: belongs to other weights than {self.checkpoint}, such as those before training went on. "
+                "Delete the file and run `tenuto attack` or `tenuto natural` again."
+            )
+
     def read_training(self) -> dict[str, Any]:
         """How training ended. Raises `FileError`."""
         return read_json(self.training)
@@ -302,6 +312,7 @@ class RunFolder(BaseFolder):
         """Rows of a protocol.
 
         Raises:
+            CheckpointError: Rows of other weights than those in the folder.
             FileError: No such rows, or a damaged file.
             DataError: Rows that contradict themselves, rows of another protocol or part, clips with different attacks,
                 or a clip that is not in this part of the run's split.
@@ -310,6 +321,7 @@ class RunFolder(BaseFolder):
         rows = read_rows(path)
         check_column(rows, "protocol", str(protocol), str(path))
         check_column(rows, "split", part, str(path))
+        self._check_weights(rows, path)
         if not is_natural(str(protocol)):
             check_same_attacks(rows, str(path))
         if split is not None:
