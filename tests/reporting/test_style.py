@@ -76,13 +76,13 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
 
 
 def test_every_registered_figure_has_an_example():
-    assert set(figures.FIGURES) == EXAMPLES.keys()
+    assert set(style.FIGURES) == EXAMPLES.keys()
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_dollar_in_a_name_is_drawn_as_it_is(kind, tmp_path):
     figure = EXAMPLES[kind]()
-    assert figures.write_figure(figure, tmp_path / "figure.pdf").stat().st_size > 1000
+    assert style.write_figure(figure, tmp_path / "figure.pdf").stat().st_size > 1000
     # A long name may be broken into lines.
     named = [text for text in figure.findobj(Text) if NAME in " ".join(text.get_text().split())]
     assert named
@@ -151,9 +151,7 @@ def test_the_users_settings_change_no_byte_and_are_kept(tmp_path, backend, setti
     command = [sys.executable, "-c", DRAW, str(tmp_path / "figure3")]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.strip()) == (0, kept), ended.stderr
-    for path in figures.save_figure(
-        figures.smc2025.figure3(pd.DataFrame(VALUES)), tmp_path / "here"
-    ).values():
+    for path in style.save_figure(figures.smc2025.figure3(pd.DataFrame(VALUES)), tmp_path / "here").values():
         assert (tmp_path / f"figure3{path.suffix}").read_bytes() == path.read_bytes()
 
 

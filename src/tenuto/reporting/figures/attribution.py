@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenuto.reporting.figures.style import FIGURES, drawing, few_colours, fitted, new_figure
+from tenuto.reporting.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,8 +17,8 @@ CLIPPED = 0.995
 """Quantile of the sizes of shares at the ends of the colours: single entries would hide all others."""
 
 
-@FIGURES.register("attribution")
-@drawing()
+@style.FIGURES.register("attribution")
+@style.drawing()
 def attribution_figure(attribution: Attribution) -> Figure:
     """The input and the share of every entry in the prediction; after an attack on the attribution too.
 
@@ -31,9 +31,9 @@ def attribution_figure(attribution: Attribution) -> Figure:
     maps = {f"{attribution.method}": attribution.values}
     if moved is not None:
         maps["after the attack on the attribution"] = moved.values
-    figure = new_figure(8.4, 1.0 + 1.7 * (1 + len(maps)))
+    figure = style.new_figure(8.4, 1.0 + 1.7 * (1 + len(maps)))
     title = f"{attribution.source}, {attribution.run}: {attribution.output} {attribution.prediction:.3f}"
-    figure.suptitle(fitted(figure, title, 10), fontsize=10)
+    figure.suptitle(style.fitted(figure, title, 10), fontsize=10)
     panels = figure.subplots(1 + len(maps), 1, sharex=True, squeeze=False)[:, 0]
     along = "seconds" if "to_seconds" in attribution.segments else "row"
     length = float(attribution.segments[f"to_{along}"].max())
@@ -57,11 +57,8 @@ def _draw(
         (line,) = axes.plot(np.linspace(0, length, len(values), endpoint=False), values[:, 0], linewidth=0.5)
         axes.set_xlim(0, length)
         return line if limit is None else _scale(axes, limit)
-    colours = (
-        {"cmap": few_colours("Greys")}
-        if limit is None
-        else {"cmap": few_colours("RdBu_r"), "vmin": -limit, "vmax": limit}
-    )
+    greys, signed = style.few_colours("Greys"), style.few_colours("RdBu_r")
+    colours = {"cmap": greys} if limit is None else {"cmap": signed, "vmin": -limit, "vmax": limit}
     extent = (0, length, 0, values.shape[1])
     image = axes.imshow(
         values.T, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **colours
@@ -83,4 +80,4 @@ def _scale(axes: Any, limit: float) -> Any:
     from matplotlib.colors import Normalize
 
     axes.set_ylim(-limit, limit)
-    return ScalarMappable(Normalize(-limit, limit), few_colours("RdBu_r"))
+    return ScalarMappable(Normalize(-limit, limit), style.few_colours("RdBu_r"))

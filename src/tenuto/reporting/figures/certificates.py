@@ -8,7 +8,7 @@ import pandas as pd
 
 from tenuto.analysis import words
 from tenuto.analysis.certificates import Sandwich
-from tenuto.reporting.figures.style import FIGURES, drawing, legend, new_figure, open_axes
+from tenuto.reporting.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +18,14 @@ SIGMA_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00
 """Of the sigmas, in turn."""
 
 
-@FIGURES.register("certificates")
-@drawing()
+@style.FIGURES.register("certificates")
+@style.drawing()
 def sandwich(both: Sandwich) -> Figure:
     """A panel per system and input: for every sigma the certificate (solid), the attack (dashed), and all between."""
     panels = [
         own for _, own in both.table.groupby(["system", "unit", both.table["snr_db"].isna()], sort=False)
     ]
-    figure = new_figure(max(3.1 * len(panels), 4.8), 3.6)
+    figure = style.new_figure(max(3.1 * len(panels), 4.8), 3.6)
     sigmas = sorted(both.table["sigma"].unique())
     colours = {sigma: SIGMA_COLOURS[place % len(SIGMA_COLOURS)] for place, sigma in enumerate(sigmas)}
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -36,10 +36,10 @@ def sandwich(both: Sandwich) -> Figure:
         axes.set_title(own["system"].iloc[0])
         axes.set_ylim(0, top)
         axes.set_xlabel(_size_title(own))
-        open_axes(axes)
+        style.open_axes(axes)
     _align(list(all_axes))
     all_axes[0].set_ylabel("MAE of the smoothed model")
-    legend(figure, list(all_axes), "upper")
+    style.legend(figure, list(all_axes), "upper")
     return figure
 
 
@@ -64,7 +64,7 @@ def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
     """Both lines of one sigma; attacks get stronger to the right."""
     in_db = lines["snr_db"].notna().all()
     lines = lines.sort_values("snr_db" if in_db else "radius", ascending=not in_db)
-    style: dict[str, Any] = {"color": colour, "linewidth": 1.5, "markersize": 3.5}
+    line: dict[str, Any] = {"color": colour, "linewidth": 1.5, "markersize": 3.5}
     if in_db:
         axes.xaxis.set_inverted(True)
         places, clean = lines["snr_db"], lines[:0]
@@ -73,9 +73,9 @@ def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
         places = pd.concat([pd.Series([0.0]), lines["radius"]])
         clean = lines[:1].assign(certified_mae=lines["clean_mae"], attacked_mae=lines["clean_mae"])
     drawn = pd.concat([clean, lines])
-    axes.plot(places, drawn["certified_mae"], "o-", label=f"{label}: certificate", **style)
+    axes.plot(places, drawn["certified_mae"], "o-", label=f"{label}: certificate", **line)
     if lines["attacked_mae"].notna().any():
-        axes.plot(places, drawn["attacked_mae"], "o--", label=f"{label}: attack", **style)
+        axes.plot(places, drawn["attacked_mae"], "o--", label=f"{label}: attack", **line)
         axes.fill_between(
             places, drawn["attacked_mae"], drawn["certified_mae"], color=colour, alpha=0.13, linewidth=0
         )

@@ -10,21 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenuto.analysis.words import NOTHING
-from tenuto.reporting.figures.style import (
-    BACKGROUND_COLOUR,
-    COLOUR_STEPS,
-    DRAWN_SCALE,
-    FIGURES,
-    INK,
-    drawing,
-    few_colours,
-    fitted,
-    legend,
-    new_figure,
-    open_axes,
-    scale_axis,
-    system_colours,
-)
+from tenuto.reporting.figures import style
 from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
@@ -47,9 +33,9 @@ def shown(resynthesis: Resynthesis) -> dict[str, str]:
     return STATE_NAMES | {"heard": "after, in 16 bits"} if resynthesis.is_played else STATE_NAMES
 
 
-@FIGURES.register("clip")
-@drawing()
-def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = DRAWN_SCALE) -> Figure:
+@style.FIGURES.register("clip")
+@style.drawing()
+def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = style.DRAWN_SCALE) -> Figure:
     """The clean and the attacked spectrogram and what the attack changed above, emotions and concepts below.
 
     The change of a spectrogram is drawn in its unit, that of a sound as its noise-to-mask ratio: red is above the
@@ -65,15 +51,15 @@ def clip_figure(resynthesis: Resynthesis, scale: tuple[float, float] = DRAWN_SCA
         {"concepts": resynthesis.concepts} if resynthesis.concepts else {}
     )
     below = 0.9 + 0.28 * max(len(states["before"]) for states in groups.values())
-    figure = new_figure(9.2, 4.15 + below)
+    figure = style.new_figure(9.2, 4.15 + below)
     upper, lower = figure.subfigures(2, 1, height_ratios=[3.5, below], squeeze=False)[:, 0]
-    figure.suptitle(fitted(figure, f"{title(resynthesis)}\n{sentence(resynthesis)}", 9), fontsize=9)
+    figure.suptitle(style.fitted(figure, f"{title(resynthesis)}\n{sentence(resynthesis)}", 9), fontsize=9)
     _spectrograms(upper, resynthesis)
     panels = lower.subplots(1, len(groups), squeeze=False)[0]
-    colour = system_colours([resynthesis.system])[resynthesis.system]
     for axes, (name, states) in zip(panels, groups.items(), strict=True):
-        _changes(axes, name, states, shown(resynthesis), colour, scale)
-    legend(lower, panels)
+        axes.set_title(name)
+        _changes(axes, states, resynthesis, scale)
+    style.legend(lower, panels)
     return figure
 
 
@@ -151,65 +137,61 @@ def decibels(value: float) -> str:
 def _spectrograms(figure: Any, resynthesis: Resynthesis) -> None:
     """Three pictures with one time and one frequency axis, and the shares at the edges of the third."""
     grid = figure.add_gridspec(2, 4, width_ratios=(1, 1, 1, 0.22), height_ratios=(1, 0.17))
-    clean, attacked, change = (figure.add_subplot(grid[0, column]) for column in range(3))
-    place: dict[str, Any] = {
-        "origin": "lower",
-        "aspect": "auto",
-        "interpolation": "none",
-        "extent": (0, len(resynthesis.second_shares), -0.5, len(resynthesis.band_hz) - 0.5),
-    }
     top = float(max(resynthesis.clean.max(), resynthesis.attacked.max(), 1e-6))
-    for axes, values, name in (
-        (clean, resynthesis.clean, "before"),
-        (attacked, resynthesis.attacked, "after"),
+    change, reach, name = _change(resynthesis)
+    greys = style.few_colours("Greys")
+    images: list[Any] = []
+    for title, values, colours, limits in (
+        ("before", resynthesis.clean, greys, (0, top)),
+        ("after", resynthesis.attacked, greys, (0, top)),
+        (name, change, _change_colours(resynthesis), (-reach, reach)),
     ):
-        picture = axes.imshow(values.T, cmap=few_colours("Greys"), vmin=0, vmax=top, **place)
-        axes.set_title(name)
-    values, reach, name = _change(resynthesis)
-    colours = _audible_colours() if resynthesis.is_played else few_colours("RdBu_r")
-    difference = change.imshow(values.T, cmap=colours, vmin=-reach, vmax=reach, **place)
-    change.set_title(name)
-    bars = [figure.colorbar(difference, ax=change, location="right", aspect=30, pad=0.02)]
+        axes = figure.add_subplot(grid[0, len(images)])
+        extent = (0, len(resynthesis.second_shares), -0.5, len(resynthesis.band_hz) - 0.5)
+        image = axes.imshow(
+            values.T, colours, extent=extent, origin="lower", aspect="auto", interpolation="none"
+        )
+        image.set_clim(*limits)
+        images.append(image)
+        axes.set_title(title)
+        axes.set_xlabel("time (s)", fontsize=8)
+        _frequencies(axes, resynthesis.band_hz)
+        axes.tick_params(labelleft=len(images) == 1)
+    images[0].axes.set_ylabel("frequency (Hz)", fontsize=8)
+    bars = [figure.colorbar(images[2], ax=images[2].axes, location="right", aspect=30, pad=0.02)]
     room = figure.add_subplot(grid[1, :2])
     room.set_axis_off()
     scale = room.inset_axes((0.3, 0.55, 0.4, 0.25))
-    bars.append(figure.colorbar(picture, cax=scale, orientation="horizontal"))
+    bars.append(figure.colorbar(images[1], cax=scale, orientation="horizontal"))
     scale.set_xlabel("log10(1 + magnitude)", fontsize=8)
     for bar in bars:
         bar.solids.set_rasterized(True)
-    for axes in (clean, attacked, change):
-        _frequencies(axes, resynthesis.band_hz)
-        axes.set_xlabel("time (s)", fontsize=8)
-        axes.tick_params(labelleft=axes is clean)
-    clean.set_ylabel("frequency (Hz)", fontsize=8)
-    colour = system_colours([resynthesis.system])[resynthesis.system]
-    _per_band(figure.add_subplot(grid[0, 3]), resynthesis, colour)
-    _per_second(figure.add_subplot(grid[1, 2]), resynthesis, colour)
+    shares = {"color": style.system_colour(resynthesis.system), "alpha": 0.75}
+    _per_band(figure.add_subplot(grid[0, 3]), resynthesis, **shares)
+    _per_second(figure.add_subplot(grid[1, 2]), resynthesis, **shares)
 
 
 def _change(resynthesis: Resynthesis) -> tuple[NDArray[Any], float, str]:
     """What the third picture shows, (frames, bands), its largest value, and its title."""
     if not resynthesis.is_played:
-        return (
-            resynthesis.perturbation,
-            float(np.abs(resynthesis.perturbation).max()) or 1.0,
-            (f"difference ({resynthesis.unit})"),
-        )
+        change = resynthesis.perturbation
+        return change, float(np.abs(change).max()) or 1.0, f"difference ({resynthesis.unit})"
     critical = np.searchsorted(resynthesis.critical_hz, resynthesis.band_hz, side="right") - 1
     ratio = resynthesis.noise_to_mask[:, critical]
     levels = 10 * np.log10(np.maximum(ratio, 1e-12))
     return levels.clip(-AUDIBLE_DB, AUDIBLE_DB), AUDIBLE_DB, "noise-to-mask ratio (dB)"
 
 
-def _audible_colours() -> Any:
-    """Blues below the masking threshold, reds above it."""
+def _change_colours(resynthesis: Resynthesis) -> Any:
+    """Red and blue for a difference; for a noise-to-mask ratio blues below the masking threshold, reds above it."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    half = np.linspace(0, 1, COLOUR_STEPS // 2)
-    return ListedColormap(
-        np.concatenate([colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)])
-    )
+    if not resynthesis.is_played:
+        return style.few_colours("RdBu_r")
+    half = np.linspace(0, 1, style.COLOUR_STEPS // 2)
+    below, above = colormaps["Blues"](0.6 * half), colormaps["Reds"](0.5 + 0.5 * half)
+    return ListedColormap(np.concatenate([below, above]))
 
 
 def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
@@ -220,63 +202,55 @@ def _frequencies(axes: Axes, band_hz: tuple[float, ...]) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _per_band(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
+def _per_band(axes: Axes, resynthesis: Resynthesis, **bars: Any) -> None:
     """Share of the squared perturbation in each band, in percent, on the frequency axis."""
     shares = 100 * np.asarray(resynthesis.band_shares)
-    axes.fill_betweenx(np.arange(len(shares)), shares, color=colour, alpha=0.75, linewidth=0, step="mid")
+    axes.fill_betweenx(np.arange(len(shares)), shares, linewidth=0, step="mid", **bars)
     _frequencies(axes, resynthesis.band_hz)
     axes.tick_params(labelleft=False)
     axes.set_xlim(left=0)
     axes.set_title("% per band", fontsize=8, loc="right")
-    open_axes(axes, "x")
+    style.open_axes(axes, "x")
 
 
-def _per_second(axes: Axes, resynthesis: Resynthesis, colour: str) -> None:
+def _per_second(axes: Axes, resynthesis: Resynthesis, **bars: Any) -> None:
     """Share of the squared perturbation in each second, in percent, on the time axis."""
     shares = 100 * np.asarray(resynthesis.second_shares)
-    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, color=colour, alpha=0.75)
+    axes.bar(np.arange(len(shares)) + 0.5, shares, width=0.9, **bars)
     axes.set_xlim(0, len(shares))
     axes.tick_params(labelsize=8, labelbottom=False, bottom=False)
     axes.set_title("% per second", fontsize=8)
-    open_axes(axes)
+    style.open_axes(axes)
 
 
 def _changes(
     axes: Axes,
-    name: str,
     states: Mapping[str, Mapping[str, float]],
-    names: Mapping[str, str],
-    colour: str,
+    resynthesis: Resynthesis,
     scale: tuple[float, float],
 ) -> None:
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
-    labels = list(states["before"])
+    colour, names, labels = (
+        style.system_colour(resynthesis.system),
+        shown(resynthesis),
+        list(states["before"]),
+    )
     places = np.arange(len(labels))[::-1]
-    before, after, resynthesised = ([states[state][label] for label in labels] for state in names)
-    axes.hlines(places, before, after, color=colour, linewidth=2, alpha=0.6)
+    values = {state: [states[state][label] for label in labels] for state in states}
     marks: dict[str, dict[str, Any]] = {
-        "before": {
-            "marker": "o",
-            "markerfacecolor": BACKGROUND_COLOUR,
-            "markeredgecolor": colour,
-            "markersize": 6,
-        },
-        "after": {"marker": "o", "color": colour, "markersize": 6},
-        "heard": {
-            "marker": "D",
-            "markerfacecolor": BACKGROUND_COLOUR,
-            "markeredgecolor": INK,
-            "markersize": 4,
-        },
+        "before": {"marker": "o", "markersize": 6, **style.hollow(colour)},
+        "after": {"marker": "o", "markersize": 6, "color": colour},
+        "heard": {"marker": "D", "markersize": 4, **style.hollow(style.INK)},
     }
-    for state, values in zip(names, (before, after, resynthesised), strict=True):
-        axes.plot(values, places, linestyle="none", label=names[state], **marks[state])
-    drawn = [*before, *after, *resynthesised]
-    if "annotation" in states:
-        ratings = [states["annotation"][label] for label in labels]
-        axes.vlines(ratings, places - 0.35, places + 0.35, color=INK, linewidth=1.6, label="annotation")
+    axes.hlines(places, values["before"], values["after"], color=colour, linewidth=2, alpha=0.6)
+    for state, mark in marks.items():
+        axes.plot(values[state], places, linestyle="none", label=names[state], **mark)
+    drawn = [value for state in marks for value in values[state]]
+    if "annotation" in values:
+        ratings = values["annotation"]
+        axes.vlines(ratings, places - 0.35, places + 0.35, color=style.INK, linewidth=1.6, label="annotation")
         drawn += ratings
     axes.set_yticks(places, [label.replace("_", " ") for label in labels])
-    axes.set(ylim=(-0.7, len(labels) - 0.3), title=name)
-    scale_axis(axes, drawn, scale)
-    open_axes(axes, "x")
+    axes.set_ylim(-0.7, len(labels) - 0.3)
+    style.scale_axis(axes, drawn, scale)
+    style.open_axes(axes, "x")

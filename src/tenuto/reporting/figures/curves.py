@@ -14,33 +14,18 @@ from tenuto.analysis.curves import Curves
 from tenuto.analysis.emotion_curves import DIRECTIONS
 from tenuto.analysis.natural import natural_means
 from tenuto.analysis.systems import ordered_systems
-from tenuto.reporting.figures.style import (
-    BACKGROUND_COLOUR,
-    FIGURES,
-    GREY,
-    INK,
-    PANEL_TITLE_LETTERS,
-    PANELS_PER_LINE,
-    drawing,
-    legend,
-    new_figure,
-    open_axes,
-    system_colours,
-)
+from tenuto.reporting.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEADER: dict[str, Any] = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-"""From a line's end to its name."""
-
 LABEL_GAP = 0.065
 """Least distance of two labels to the right of the axis, as a share of its height."""
 
 
-@FIGURES.register("curve")
-@drawing()
+@style.FIGURES.register("curve")
+@style.drawing()
 def curve_figure(curves: Curves) -> Figure:
     """Error (above) and movement of predictions (below) over the size: a line with its interval per system.
 
@@ -48,7 +33,8 @@ def curve_figure(curves: Curves) -> Figure:
     always predicting the mean rating and the corruption error. Below, lines mark natural changes. The corruption error
     and natural changes are means over the systems.
     """
-    figure = new_figure(4.8, 5.6 + 0.17 * max(0, len(curves.summary) - 8))  # room for a long legend
+    room = 0.17 * max(0, len(curves.summary) - 8)  # for a long legend
+    figure = style.new_figure(4.8, 5.6 + room)
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, quantity, label in (
         (above, "error", "MAE, worst case"),
@@ -56,7 +42,7 @@ def curve_figure(curves: Curves) -> Figure:
     ):
         _bands(axes, curves, quantity)
         axes.set_ylabel(label)
-        open_axes(axes)
+        style.open_axes(axes)
     below.set_xlabel(_size_title(curves))
     _size_axis(below, curves, numbers=4)
     corruption = float(curves.corruption["corruption_error"].mean())
@@ -64,7 +50,7 @@ def curve_figure(curves: Curves) -> Figure:
     _named_lines(above, [level for level in levels if not math.isnan(level[1])])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
     _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
-    legend(figure, [above], "upper")
+    style.legend(figure, [above], "upper")
     return figure
 
 
@@ -111,22 +97,22 @@ def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
 
 
 def _line(
-    axes: Axes, curves: Curves, epsilons: pd.Series[float], heights: pd.Series[float], **style: Any
+    axes: Axes, curves: Curves, epsilons: pd.Series[float], heights: pd.Series[float], **line: Any
 ) -> None:
     """A line over sizes; on an axis in dB it is dashed from the clean clip to the smallest budget."""
     places = _places(curves, epsilons)
     if not curves.axis.in_db:
-        axes.plot(places, heights, "o-", **style)
+        axes.plot(places, heights, "o-", **line)
         return
-    axes.plot(places.iloc[1:], heights.iloc[1:], "o-", **style)
+    axes.plot(places.iloc[1:], heights.iloc[1:], "o-", **line)
     axes.plot(
-        places.iloc[:2], heights.iloc[:2], **style | {"label": None, "linestyle": (0, (2, 2)), "marker": ""}
+        places.iloc[:2], heights.iloc[:2], **line | {"label": None, "linestyle": (0, (2, 2)), "marker": ""}
     )
 
 
 def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
     """One line per system with its interval; the error of clean clips is ringed."""
-    for system, colour in system_colours(ordered_systems(curves.summary)).items():
+    for system, colour in style.system_colours(ordered_systems(curves.summary)).items():
         chosen = (curves.bands["system"] == system) & (curves.bands["quantity"] == quantity)
         own = curves.bands[chosen]
         places = _places(curves, own["epsilon"])
@@ -134,12 +120,10 @@ def _bands(axes: Axes, curves: Curves, quantity: str) -> None:
         _line(axes, curves, own["epsilon"], own["mean"], label=system, zorder=3, **line)
         axes.fill_between(places, own["low"], own["high"], color=colour, alpha=0.13, linewidth=0)
         if quantity == "error":
-            ring: dict[str, Any] = {
-                "markerfacecolor": BACKGROUND_COLOUR,
-                "markeredgecolor": colour,
-                "clip_on": False,
-            }
-            axes.plot(places.iloc[0], own["mean"].iloc[0], "o", markersize=6, zorder=4, **ring)
+            clean = own["mean"].iloc[0]
+            axes.plot(
+                places.iloc[0], clean, "o", markersize=6, zorder=4, clip_on=False, **style.hollow(colour)
+            )
     axes.set_ylim(0, None)
 
 
@@ -151,8 +135,10 @@ def _named_lines(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
     top = max(axes.get_ylim()[1], 1.05 * ordered[-1][1])
     axes.set_ylim(0, top)
     places = spread([height / top for _, height in ordered], LABEL_GAP)
+    leader = {"arrowstyle": "-", "color": style.GREY, "linewidth": 0.7, "relpos": (0, 0.5)}
+    leader |= {"shrinkA": 0, "shrinkB": 0}
     for (name, height), place in zip(ordered, places, strict=True):
-        axes.axhline(height, color=GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=1)
+        axes.axhline(height, color=style.GREY, linewidth=0.9, linestyle=(0, (1, 1.2)), zorder=1)
         axes.annotate(
             name,
             xy=(1.0, height / top),
@@ -161,7 +147,7 @@ def _named_lines(axes: Axes, lines: Sequence[tuple[str, float]]) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=7.5,
-            arrowprops=LEADER | {"relpos": (0, 0.5)},
+            arrowprops=leader,
         )
 
 
@@ -183,8 +169,8 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-@FIGURES.register("emotions")
-@drawing()
+@style.FIGURES.register("emotions")
+@style.drawing()
 def emotion_figure(curves: Curves) -> Figure:
     """One panel per emotion: how far the attacks on it alone move it up and down, a line per system.
 
@@ -192,24 +178,24 @@ def emotion_figure(curves: Curves) -> Figure:
     most, in either direction.
     """
     names = list(dict.fromkeys(curves.emotions["emotion"]))
-    colours = system_colours(ordered_systems(curves.emotions))
-    columns = min(PANELS_PER_LINE, len(names))
+    colours = style.system_colours(ordered_systems(curves.emotions))
+    columns = min(style.PANELS_PER_LINE, len(names))
     lines = math.ceil(len(names) / columns)
-    figure = new_figure(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9)
+    figure = style.new_figure(max(1.75 * columns + 0.6, 3.6), 1.9 * lines + 0.9)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for emotion, axes in zip(names, panels, strict=False):
         _pushed(axes, curves, emotion, colours)
-        axes.set_title(textwrap.fill(emotion, PANEL_TITLE_LETTERS))
+        axes.set_title(textwrap.fill(emotion, style.PANEL_TITLE_LETTERS))
         if reach := curves.natural_emotions.get(emotion):
             axes.axhspan(
-                -reach, reach, color=GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0
+                -reach, reach, color=style.GREY, alpha=0.22, linewidth=0, label="natural changes", zorder=0
             )
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     farthest = max(float(curves.emotions["change"].abs().max()), *curves.natural_emotions.values(), 1e-6)
     panels[0].set_ylim(-1.08 * farthest, 1.08 * farthest)
     _size_axis(panels[0], curves, numbers=2)
-    legend(figure, [panels[0]], "upper", columns=6)
+    style.legend(figure, [panels[0]], "upper", columns=6)
     figure.supxlabel(_size_title(curves), fontsize=9)
     figure.supylabel("Δ prediction, mean over clips", fontsize=9)
     return figure
@@ -217,7 +203,7 @@ def emotion_figure(curves: Curves) -> Figure:
 
 def _pushed(axes: Axes, curves: Curves, emotion: str, colours: dict[str, str]) -> None:
     """Up and down lines of every system in one emotion's panel."""
-    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.axhline(0, color=style.INK, linewidth=0.6)
     own = curves.emotions[curves.emotions["emotion"] == emotion]
     for system, colour in colours.items():
         for direction in DIRECTIONS:
@@ -226,4 +212,4 @@ def _pushed(axes: Axes, curves: Curves, emotion: str, colours: dict[str, str]) -
             label = system if direction == "up" else None
             line: dict[str, Any] = {"color": colour, "markersize": 2.5, "linewidth": 1.2, "clip_on": False}
             _line(axes, curves, means["epsilon"], means["change"], label=label, **line)
-    open_axes(axes)
+    style.open_axes(axes)

@@ -12,21 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.errors import DataError
-from tenuto.reporting.figures.style import (
-    DRAWN_SCALE,
-    FIGURES,
-    GREY,
-    INK,
-    PANEL_TITLE_LETTERS,
-    PANELS_PER_LINE,
-    drawing,
-    fitted,
-    legend,
-    new_figure,
-    open_axes,
-    scale_axis,
-    system_colours,
-)
+from tenuto.reporting.figures import style
 from tenuto.store.budgets import norm_of
 
 if TYPE_CHECKING:
@@ -48,9 +34,9 @@ DRAWN_COLUMNS = (
 """Columns of interventions that are drawn."""
 
 
-@FIGURES.register("explanation")
-@drawing()
-def explanation_figure(explanation: Explanation, scale: tuple[float, float] = DRAWN_SCALE) -> Figure:
+@style.FIGURES.register("explanation")
+@style.drawing()
+def explanation_figure(explanation: Explanation, scale: tuple[float, float] = style.DRAWN_SCALE) -> Figure:
     """An explanation on one page: emotions on the rating scale, their curves along the recording, and the concepts.
 
     Curves are left out for a short recording, effects of concepts where there is no bottleneck.
@@ -60,17 +46,17 @@ def explanation_figure(explanation: Explanation, scale: tuple[float, float] = DR
         scale: Lowest and highest rating.
     """
     names, effects = list(explanation.emotions), explanation.effects or {}
-    lines = -(-len(names) // PANELS_PER_LINE) if effects else 0
+    lines = -(-len(names) // style.PANELS_PER_LINE) if effects else 0
     top, below = 0.7 + 0.28 * len(names), lines * (0.55 + 0.19 * len(explanation.concepts or ()))
     seconds = explanation.curve.seconds
     curves = seconds[-1] - seconds[0] >= SHORTEST_CURVE
-    figure = new_figure(8.4 if curves or effects else 5.2, 0.4 + top + below)
+    figure = style.new_figure(8.4 if curves or effects else 5.2, 0.4 + top + below)
     upper, *rest = figure.subfigures(
         1 + bool(lines), 1, height_ratios=[top, below][: 1 + bool(lines)], squeeze=False
     )[:, 0]
     title = f"Predictions of {explanation.system} for {Path(explanation.source).name}"
-    figure.suptitle(fitted(figure, title, 11), fontsize=11)
-    colour = system_colours([explanation.system])[explanation.system]
+    figure.suptitle(style.fitted(figure, title, 11), fontsize=11)
+    colour = style.system_colour(explanation.system)
     panels = upper.subplots(1, 1 + curves, squeeze=False)[0]
     _profile(panels[0], explanation, colour, scale)
     if curves:
@@ -85,7 +71,7 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
     names, values = list(explanation.emotions), list(explanation.emotions.values())
     places = np.arange(len(names))[::-1]
     axes.barh(places, values, height=0.6, color=colour)
-    scale_axis(axes, values, scale)
+    style.scale_axis(axes, values, scale)
     for place, name, value in zip(places, names, values, strict=True):
         rank = f" (above {explanation.places[name]:.0f} %)" if explanation.places else ""
         axes.text(axes.get_xlim()[1], place, f"{value:z.2f}{rank}", va="center", fontsize=8)
@@ -95,7 +81,7 @@ def _profile(axes: Axes, explanation: Explanation, colour: str, scale: tuple[flo
         f", above how many of {explanation.training_clips} training clips" if explanation.places else ""
     )
     axes.set_title(f"Emotions{compared}", fontsize=8, loc="left")
-    open_axes(axes, "x")
+    style.open_axes(axes, "x")
 
 
 def _curves(axes: Axes, explanation: Explanation, colour: str, scale: tuple[float, float]) -> None:
@@ -112,7 +98,7 @@ def _curves(axes: Axes, explanation: Explanation, colour: str, scale: tuple[floa
     axes.set(ylim=(-0.6, len(series) - 0.4), yticks=[], xlabel="centre of the window (s)")
     note = f"Along the recording: 10 s windows, each strip from {low:.2g} to {low + height:.2g}"
     axes.set_title(textwrap.fill(note, 57), fontsize=8, loc="left")
-    open_axes(axes, "x")
+    style.open_axes(axes, "x")
     axes.spines["left"].set_visible(False)
 
 
@@ -122,22 +108,22 @@ def _effects(
     """A panel per emotion: one bar per concept, to the right where it raises the emotion."""
     start = "the average training clip" if centred else "all concepts at 0"
     figure.suptitle(f"What each concept adds to the prediction for {start}", fontsize=9)
-    panels = figure.subplots(lines, PANELS_PER_LINE, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(lines, style.PANELS_PER_LINE, sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(effects) :]:
         axes.set_axis_off()
     for axes, (emotion, parts) in zip(panels.flat, effects.items(), strict=False):
         concepts, values = list(parts)[::-1], list(parts.values())[::-1]
         axes.barh(range(len(values)), values, color=colour)
-        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.axvline(0, color=style.INK, linewidth=0.8)
         axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in concepts], fontsize=7)
         title = f"{emotion} {sum(values):+z.2f}".replace("-", "−")
-        axes.set_title(textwrap.fill(title, PANEL_TITLE_LETTERS), fontsize=9)
+        axes.set_title(textwrap.fill(title, style.PANEL_TITLE_LETTERS), fontsize=9)
         axes.tick_params(axis="x", labelsize=7)
-        open_axes(axes, "x")
+        style.open_axes(axes, "x")
 
 
-@FIGURES.register("intervention")
-@drawing()
+@style.FIGURES.register("intervention")
+@style.drawing()
 def intervention_figure(rows: pd.DataFrame) -> Figure:
     """Error of the emotions over the number of corrected concepts, a panel per target.
 
@@ -158,23 +144,23 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
         raise DataError(f"{rows['run'].nunique()} runs in the interventions, expected the rows of one run.")
     shown, title = _strongest(rows)
     targets = [name for name in TARGETS if (shown["target"] == name).any()]
-    system = str(rows["system"].iloc[0])
-    styles = {"clean": ("s", INK), "attacked": ("o", system_colours([system])[system])}
-    figure = new_figure(3.6 * len(targets) + 1.0, 3.9)
+    colour = style.system_colour(str(rows["system"].iloc[0]))
+    marks = {"clean": ("s", style.INK), "attacked": ("o", colour)}
+    figure = style.new_figure(3.6 * len(targets) + 1.0, 3.9)
     panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
     for axes, target in zip(panels, targets, strict=True):
-        for inputs, (marker, colour) in styles.items():
+        for inputs, (marker, colour) in marks.items():
             part = shown[(shown["target"] == target) & (shown["inputs"] == inputs)].sort_values("k")
             if len(part):
                 _corrected(axes, part, inputs, marker, colour)
         axes.set_title(f"Concepts set {TARGETS[target]}")
         axes.set_xlabel("concepts corrected")
         axes.set_xticks(sorted(shown["k"].unique()))
-        open_axes(axes)
+        style.open_axes(axes)
     panels[0].set_ylabel("MAE of the emotions")
     panels[0].set_ylim(bottom=0)
-    legend(figure, panels, columns=2)
-    figure.suptitle(fitted(figure, title, 9), fontsize=9)
+    style.legend(figure, panels, columns=2)
+    figure.suptitle(style.fitted(figure, title, 9), fontsize=9)
     return figure
 
 
@@ -205,8 +191,8 @@ def _corrected(axes: Axes, part: pd.DataFrame, inputs: str, marker: str, colour:
     axes.plot(k, part["mae"], label=f"{inputs}, largest first", **line)
 
 
-@FIGURES.register("concepts")
-@drawing()
+@style.FIGURES.register("concepts")
+@style.drawing()
 def concept_figure(shifts: pd.DataFrame, system: str) -> Figure:
     """How far an attack moves each concept, and how far clean clips differ in it.
 
@@ -215,15 +201,15 @@ def concept_figure(shifts: pd.DataFrame, system: str) -> Figure:
         system: Whose colour is used.
     """
     places = np.arange(len(shifts))[::-1]
-    figure = new_figure(6.4, 0.9 + 0.42 * len(shifts))
+    figure = style.new_figure(6.4, 0.9 + 0.42 * len(shifts))
     axes = figure.add_subplot()
-    for shift, column, colour, label in (
-        (0.2, "spread", GREY, "clean clips differ by (standard deviation)"),
-        (-0.2, "moved", system_colours([system])[system], "the attack moves it by (mean absolute change)"),
-    ):
-        axes.barh(places + shift, shifts[column].to_list(), height=0.38, color=colour, label=label)
+    spread, moved = shifts["spread"].to_list(), shifts["moved"].to_list()
+    label = "clean clips differ by (standard deviation)"
+    axes.barh(places + 0.2, spread, height=0.38, color=style.GREY, label=label)
+    label = "the attack moves it by (mean absolute change)"
+    axes.barh(places - 0.2, moved, height=0.38, color=style.system_colour(system), label=label)
     axes.set_yticks(places, [str(name).replace("_", " ") for name in shifts["concept"]])
     axes.set_xlabel("predicted rating")
-    open_axes(axes, "x")
-    legend(figure, [axes], columns=2)
+    style.open_axes(axes, "x")
+    style.legend(figure, [axes], columns=2)
     return figure

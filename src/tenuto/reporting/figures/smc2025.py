@@ -14,20 +14,7 @@ from tenuto.analysis.smc2025 import FIGURE_4_EMOTIONS, FIGURE_4_SEED, FIGURE_4_S
 from tenuto.analysis.systems import ordered_systems
 from tenuto.analysis.words import attacked_pair
 from tenuto.errors import DataError
-from tenuto.reporting.figures.style import (
-    BACKGROUND_COLOUR,
-    DRAWN_SCALE,
-    FIGURES,
-    GREY,
-    INK,
-    SYSTEM_WORDS,
-    drawing,
-    fitted,
-    legend,
-    new_figure,
-    open_axes,
-    system_colours,
-)
+from tenuto.reporting.figures import style
 from tenuto.store.rows import VALUE_KINDS, scale_of, values_of
 
 if TYPE_CHECKING:
@@ -55,8 +42,8 @@ CORNERS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
 """Where the inset may lie (right, top), in order of preference."""
 
 
-@FIGURES.register("overview")
-@drawing()
+@style.FIGURES.register("overview")
+@style.drawing()
 def overview(means: pd.DataFrame) -> Figure:
     """Error and correlation of every system: an open circle before the attack, a filled one after it.
 
@@ -64,42 +51,37 @@ def overview(means: pd.DataFrame) -> Figure:
         means: One line per system (index), columns ``clean_mae mae clean_corr corr``.
     """
     systems = list(means.index)
-    colours, places = system_colours(systems), range(len(systems))[::-1]
+    colours, places = style.system_colours(systems), range(len(systems))[::-1]
     wide = 0.075 * max(0, max(map(len, systems)) - 26)  # names that are longer leave no room for the titles
-    figure = new_figure(7.2 + wide, 1.3 + 0.38 * len(systems))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (before, after), title in zip(
-        panels,
-        (("clean_mae", "mae"), ("clean_corr", "corr")),
-        ("Mean absolute error (0 is best)", "Correlation with the ratings (1 is best)"),
-        strict=True,
-    ):
-        for place, name in zip(places, systems, strict=True):
-            _change(axes, place, means.loc[name, before], means.loc[name, after], colours[name])
-        axes.set_title(title, fontsize=9)
-        open_axes(axes, "x")
-    panels[0].set_yticks(list(places), systems)
-    panels[0].set_ylim(-0.6, len(systems) - 0.4)
-    panels[0].set_xlim(0, 1.08 * max(float(means[["clean_mae", "mae"]].max().max()), 1e-6))
-    panels[1].set_xlim(-1.05, 1.05)
-    panels[1].axvline(0, color=INK, linewidth=0.8)
-    for filled, label in ((False, "before the attack"), (True, "after the attack")):
-        face = INK if filled else BACKGROUND_COLOUR
-        panels[0].plot([], [], "o", markerfacecolor=face, markeredgecolor=INK, label=label)
-    legend(figure, panels)
+    figure = style.new_figure(7.2 + wide, 1.3 + 0.38 * len(systems))
+    error, correlation = figure.subplots(1, 2, sharey=True)
+    for place, name in zip(places, systems, strict=True):
+        line, colour = means.loc[name], colours[name]
+        _change(error, place, line["clean_mae"], line["mae"], colour)
+        _change(correlation, place, line["clean_corr"], line["corr"], colour)
+    error.set_title("Mean absolute error (0 is best)", fontsize=9)
+    error.set_yticks(list(places), systems)
+    error.set_ylim(-0.6, len(systems) - 0.4)
+    error.set_xlim(0, 1.08 * max(float(means[["clean_mae", "mae"]].max().max()), 1e-6))
+    correlation.set_title("Correlation with the ratings (1 is best)", fontsize=9)
+    correlation.set_xlim(-1.05, 1.05)
+    correlation.axvline(0, color=style.INK, linewidth=0.8)
+    error.plot([], [], "o", label="before the attack", **style.hollow(style.INK))
+    error.plot([], [], "o", label="after the attack", color=style.INK)
+    for axes in (error, correlation):
+        style.open_axes(axes, "x")
+    style.legend(figure, [error])
     return figure
 
 
 def _change(axes: Axes, place: float, before: float, after: float, colour: str) -> None:
     axes.annotate("", (after, place), (before, place), arrowprops={"arrowstyle": "-", "color": colour})
-    axes.plot(
-        before, place, "o", markersize=7, markerfacecolor=BACKGROUND_COLOUR, markeredgecolor=colour, zorder=3
-    )
-    axes.plot(after, place, "o", markersize=7, color=colour, zorder=4)
+    axes.plot(before, place, "o", markersize=7, zorder=3, **style.hollow(colour))
+    axes.plot(after, place, "o", markersize=7, zorder=4, color=colour)
 
 
-@FIGURES.register("figure3")
-@drawing()
+@style.FIGURES.register("figure3")
+@style.drawing()
 def figure3(differences: pd.DataFrame) -> Figure:
     """Figure 3 of the paper: per system a box plot of MAE after minus MAE before the attack, a value per seed.
 
@@ -115,15 +97,15 @@ def figure3(differences: pd.DataFrame) -> Figure:
     if differences.empty:
         raise DataError("Figure 3 has no runs to show. Attack some runs first.")
     systems = ordered_systems(differences)
-    colours = system_colours(systems)
+    colours = style.system_colours(systems)
     longest = max(map(len, systems))
     is_crowded = longest * len(systems) > 60  # letters below the axis
-    figure = new_figure(6.4, 4.4 + 0.17 * len(systems) + 0.06 * longest * is_crowded)
+    figure = style.new_figure(6.4, 4.4 + 0.17 * len(systems) + 0.06 * longest * is_crowded)
     axes = figure.add_subplot()
     for position, name in enumerate(systems):
         values = differences.loc[differences["system"] == name, "difference"].to_numpy(np.float64)
         _distribution(axes, position, values, colours[name])
-        label = f"{name}: {SYSTEM_WORDS[name]}" if name in SYSTEM_WORDS else name
+        label = f"{name}: {style.SYSTEM_WORDS[name]}" if name in style.SYSTEM_WORDS else name
         axes.plot([], [], "s", color=colours[name], label=label)
     low, high = float(differences["difference"].min()), float(differences["difference"].max())
     margin = 0.06 * (max(high, 0.0) - min(low, 0.0)) or 1.0
@@ -133,8 +115,8 @@ def figure3(differences: pd.DataFrame) -> Figure:
     axes.set_xlim(-0.6, len(systems) - 0.4)
     axes.set_ylabel("ΔMAE (after − before)")
     axes.set_title("Error added by the attack: one dot per seed, bar at the median")
-    open_axes(axes)
-    legend(figure, [axes], columns=1)
+    style.open_axes(axes)
+    style.legend(figure, [axes], columns=1)
     return figure
 
 
@@ -146,23 +128,19 @@ def _distribution(axes: Axes, position: int, sample: Values, colour: str) -> Non
         reach = WHISKER * (high - low)
         inside = sample[(sample >= low - reach) & (sample <= high + reach)]
         ends = [inside.min(), inside.max()]
-        axes.bar(position, high - low, 0.6, bottom=low, facecolor=(colour, 0.45), edgecolor=INK)
-        axes.vlines([position, position], ends, [low, high], color=INK, linewidth=1)
-        axes.hlines(ends, position - 0.15, position + 0.15, color=INK, linewidth=1)
-    axes.hlines(np.median(sample), position - 0.3, position + 0.3, color=INK, linewidth=2.0)
+        axes.bar(position, high - low, 0.6, bottom=low, facecolor=(colour, 0.45), edgecolor=style.INK)
+        axes.vlines([position, position], ends, [low, high], color=style.INK, linewidth=1)
+        axes.hlines(ends, position - 0.15, position + 0.15, color=style.INK, linewidth=1)
+    axes.hlines(np.median(sample), position - 0.3, position + 0.3, color=style.INK, linewidth=2.0)
     # by rank: keeps close values apart, and the figure the same on every call
     rank = np.argsort(np.argsort(sample))
     shift = rank % 3 - 1 if box else rank - (len(sample) - 1) / 2
-    dots: dict[str, Any] = {
-        "markerfacecolor": BACKGROUND_COLOUR,
-        "markeredgecolor": colour,
-        "markeredgewidth": 1.2,
-    }
-    axes.plot(position + 0.09 * shift, sample, "o", markersize=4.5, zorder=3, **dots)
+    dots = style.hollow(colour) | {"markersize": 4.5, "markeredgewidth": 1.2}
+    axes.plot(position + 0.09 * shift, sample, "o", zorder=3, **dots)
 
 
-@FIGURES.register("figure4")
-@drawing()
+@style.FIGURES.register("figure4")
+@style.drawing()
 def figure4(
     rows: pd.DataFrame,
     seed: int = FIGURE_4_SEED,
@@ -186,9 +164,9 @@ def figure4(
     grid = [[_points(chosen[chosen["system"] == name], emotion) for name in shown] for emotion in emotions]
     scale = _joined(_scale(chosen), *(label for line in grid for label, *_ in line))
     across, up, corner = _frame([points for line in grid for points in line], scale)
-    figure = new_figure(max(2.6 * len(shown) + 0.9, 4.4), 2.2 * len(emotions) + 1.1)
+    figure = style.new_figure(max(2.6 * len(shown) + 0.9, 4.4), 2.2 * len(emotions) + 1.1)
     panels = figure.subplots(len(emotions), len(shown), sharex=True, sharey=True, squeeze=False)
-    colours = system_colours(ordered_systems(rows))
+    colours = style.system_colours(ordered_systems(rows))
     for line, emotion, row in zip(grid, emotions, panels, strict=True):
         for points, name, axes in zip(line, shown, row, strict=True):
             _predictions(axes, points, colours[name], scale)
@@ -199,10 +177,10 @@ def figure4(
         axes.set_xlabel("Annotation")
     for axes in panels[:, 0]:
         axes.set_ylabel("Prediction")
-    legend(figure, [panels[0, 0]], "upper")
+    style.legend(figure, [panels[0, 0]], "upper")
     pair = attacked_pair(chosen)
     note = f"Seed {seed}, one point per test clip. Attacked predictions {pair}. Inset: clean points."
-    figure.supxlabel(fitted(figure, note, 7), fontsize=7)
+    figure.supxlabel(style.fitted(figure, note, 7), fontsize=7)
     return figure
 
 
@@ -213,8 +191,8 @@ def _points(rows: pd.DataFrame, emotion: str) -> Points:
 
 def _scale(rows: pd.DataFrame) -> Limits:
     """The rating scale of the rows, or 0 to 1 as in the paper where that holds all of it."""
-    low, high = scale_of(rows) or DRAWN_SCALE
-    return DRAWN_SCALE if DRAWN_SCALE[0] <= low and high <= DRAWN_SCALE[1] else (low, high)
+    low, high = scale_of(rows) or style.DRAWN_SCALE
+    return style.DRAWN_SCALE if style.DRAWN_SCALE[0] <= low and high <= style.DRAWN_SCALE[1] else (low, high)
 
 
 def _joined(scale: Limits, *values: Values) -> Limits:
@@ -225,40 +203,38 @@ def _joined(scale: Limits, *values: Values) -> Limits:
 
 def _predictions(axes: Axes, points: Points, colour: str, scale: Limits) -> None:
     label, clean, attacked = points
-    axes.plot(label, clean, "x", color=INK, markersize=4.5, zorder=3, label="clean")
+    axes.plot(label, clean, "x", color=style.INK, markersize=4.5, zorder=3, label="clean")
     axes.plot(label, attacked, "o", color=colour, markersize=5.5, fillstyle="none", label="attacked")
-    axes.plot(scale, scale, color=GREY, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction")
+    axes.plot(
+        scale, scale, color=style.GREY, linestyle="--", linewidth=1.2, zorder=1, label="perfect prediction"
+    )
 
 
 def _frame(points: Sequence[Points], scale: Limits) -> tuple[Limits, Limits, tuple[float, float]]:
-    """Limits shared by all panels, and a corner free of points: the y axis grows until there is one."""
+    """Limits shared by all panels, and a corner where an inset hides no point and no end of the diagonal in any panel.
+
+    The y axis grows until there is one.
+    """
     margin = 0.05 * (scale[1] - scale[0])
     across = (scale[0] - margin, scale[1] + margin)
-    low, high = _joined(scale, *(values for _, *pair in points for values in pair))
+    x = np.concatenate([np.append(label, scale) for label, *pair in points for _ in pair])
+    y = np.concatenate([np.append(values, scale) for _, *pair in points for values in pair])
+    low, high = float(y.min()), float(y.max())
     low, high = low - 0.06 * (high - low), high + 0.06 * (high - low)
     for growth in np.arange(0.0, 0.7, 0.05):
         for right, top in CORNERS:
             room = growth * (high - low)
             up = (low, high + room) if top else (low - room, high)
-            if not _covered(points, across, up, (right, top), scale):
+            if not (_near(x, across, right) & _near(y, up, top)).any():
                 return across, up, (right, top)
     return across, (low, high + 0.7 * (high - low)), CORNERS[0]
 
 
-def _covered(
-    points: Sequence[Points], across: Limits, up: Limits, corner: tuple[float, float], scale: Limits
-) -> bool:
-    """Does an inset in this corner hide a point or the end of the diagonal in any panel?"""
+def _near(values: Values, limits: Limits, side: float) -> NDArray[np.bool_]:
+    """Which values lie within the reach of an inset from the lower (0) or upper (1) end of an axis."""
     reach = INSET + 0.05
-    for label, *predictions in points:
-        for values in predictions:
-            x = (np.append(label, scale) - across[0]) / (across[1] - across[0])
-            y = (np.append(values, scale) - up[0]) / (up[1] - up[0])
-            near_x = x > 1 - reach if corner[0] else x < reach
-            near_y = y > 1 - reach if corner[1] else y < reach
-            if (near_x & near_y).any():
-                return True
-    return False
+    share = (values - limits[0]) / (limits[1] - limits[0])
+    return share > 1 - reach if side else share < reach
 
 
 def _inset(axes: Axes, points: Points, corner: tuple[float, float], scale: Limits) -> None:
@@ -267,8 +243,8 @@ def _inset(axes: Axes, points: Points, corner: tuple[float, float], scale: Limit
     margin = 0.025
     left, bottom = (1 - INSET - margin if side else margin for side in corner)
     inset = axes.inset_axes((left, bottom, INSET, INSET))
-    inset.plot(scale, scale, color=GREY, linestyle="--", linewidth=0.9)
-    inset.plot(label, clean, "x", color=INK, markersize=2.6, markeredgewidth=0.7)
+    inset.plot(scale, scale, color=style.GREY, linestyle="--", linewidth=0.9)
+    inset.plot(label, clean, "x", color=style.INK, markersize=2.6, markeredgewidth=0.7)
     low, high = _joined(scale, label, clean)
     reach = (low - 0.06 * (scale[1] - scale[0]), high + 0.06 * (scale[1] - scale[0]))
     inset.set(xlim=reach, ylim=reach, xticks=[], yticks=[])

@@ -180,6 +180,16 @@ def system_colours(systems: Sequence[str]) -> dict[str, str]:
     return {name: SYSTEM_COLOURS.get(name) or cycle[name] for name in systems}
 
 
+def system_colour(system: str) -> str:
+    """The colour of one system."""
+    return system_colours([system])[system]
+
+
+def hollow(colour: str) -> dict[str, Any]:
+    """The style of an open mark: of what is before an attack, or of a single value."""
+    return {"markerfacecolor": BACKGROUND_COLOUR, "markeredgecolor": colour}
+
+
 def open_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Remove the upper and right edge and draw a faint grid along one axis."""
     axes.spines[["top", "right"]].set_visible(False)
