@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,76 +160,67 @@ def gather(
             "both."
         )
     damaged: list[TenutoError] = []
-    runs = StudyFolder(study).runs(damaged.append)
+    folder = StudyFolder(study)
+    runs = folder.runs(damaged.append)
     tables = _tables(runs, damaged.append)
-    if protocol is None:
-        rows = StudyFolder(study).rows(damaged=lambda error: None)
-    elif protocol in tables:
-        rows = tables[protocol]
-    else:
-        rows = StudyFolder(study).rows(protocol)  # says which protocols there are
     variations = [tables.pop(name) for name in (NATURAL_PROTOCOL, GRADED_PROTOCOL) if name in tables]
-    natural = pd.concat(variations, ignore_index=True) if variations else None
+    if protocol in tables:
+        rows = tables[protocol]
+    else:  # says which protocols there are, where it is none of them
+        rows = folder.rows(protocol, damaged=None if protocol else lambda error: None)
     shown_unit, *more_units = _units(in_unit(rows, unit))
-    strangers: list[str] = []
-    if natural is not None:
-        natural, strangers = of_same_weights(natural, rows)
-    source = _Source(StudyFolder(study).name, runs, tables, natural, draws)
-    shown = source.inputs(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
+    natural, strangers = None, list[str]()
+    if variations:
+        natural, strangers = of_same_weights(pd.concat(variations, ignore_index=True), rows)
+    make = functools.partial(_inputs, folder.name, runs, tables, natural, draws)
+    shown = make(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
     others: list[PageInputs] = []
     remarks: list[str] = []
     for other in more_units:
         try:
-            others.append(source.inputs(at_budget(in_unit(rows, other), epsilon, db=db, norm=norm), other))
+            others.append(make(at_budget(in_unit(rows, other), epsilon, db=db, norm=norm), other))
         except DataError as error:
             remarks.append(f"Rows with epsilon in {other}: {error}")
-    if unit is None:
-        for attacked_rows, other in _further(tables, shown, {shown_unit, *more_units}):
-            try:
-                others.append(source.inputs(attacked_rows, other))
-            except DataError as error:
-                remarks.append(f"Rows of {attacked_rows['protocol'].iloc[0]}: {error}")
+    for attacked, other in () if unit else _further(tables, shown, {shown_unit, *more_units}):
+        try:
+            others.append(make(attacked, other))
+        except DataError as error:
+            remarks.append(f"Rows of {attacked['protocol'].iloc[0]}: {error}")
+    about = {"natural": strangers, "units": remarks, "runs": dict.fromkeys(map(str, damaged))}
     return dataclasses.replace(
         shown,
         others=tuple(others),
-        remarks={
-            **shown.remarks,
-            "natural": tuple(strangers),
-            "units": tuple(remarks),
-            "runs": tuple(dict.fromkeys(map(str, damaged))),
-        },
+        remarks={**shown.remarks, **{section: tuple(sentences) for section, sentences in about.items()}},
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A study's folder as it was read, from which `PageInputs` are made for some of its rows."""
-
-    name: str
-    runs: Sequence[RunFolder]
-    protocols: Mapping[str, pd.DataFrame]
-    natural: pd.DataFrame | None
-    draws: int
-
-    def inputs(self, chosen: pd.DataFrame, unit: str) -> PageInputs:
-        """What a page shows of rows of one budget. Raises `DataError` for rows that contradict each other."""
-        rows = selection(chosen).reset_index(drop=True)
-        interventions, left_out = _interventions(self.runs, rows)
-        protocol = str(rows["protocol"].iloc[0])
-        return PageInputs(
-            name=self.name,
-            data=_data(self.runs, str(rows["run"].iloc[0])),
-            rows=rows,
-            protocols=self.protocols,
-            comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=self.draws)),
-            curves=_curves(_in_unit(self.protocols, unit), protocol, self.natural, self.draws, self.runs),
-            natural=self.natural,
-            interventions=interventions,
-            remarks={
-                "clean": remarks_on_runs([run for run in self.runs if run.name in set(rows["run"])]),
-                "concepts": left_out,
-            },
-        )
+def _inputs(
+    name: str,
+    runs: Sequence[RunFolder],
+    protocols: Mapping[str, pd.DataFrame],
+    natural: pd.DataFrame | None,
+    draws: int,
+    chosen: pd.DataFrame,
+    unit: str,
+) -> PageInputs:
+    """What a page shows of rows of one budget. Raises `DataError` for rows that contradict each other."""
+    rows = selection(chosen).reset_index(drop=True)
+    interventions, left_out = _interventions(runs, rows)
+    protocol = str(rows["protocol"].iloc[0])
+    return PageInputs(
+        name=name,
+        data=_data(runs, str(rows["run"].iloc[0])),
+        rows=rows,
+        protocols=protocols,
+        comparison=comparison.compare(rows, comparison.Settings(pairs=_planned(rows), draws=draws)),
+        curves=_curves(_in_unit(protocols, unit), protocol, natural, draws, runs),
+        natural=natural,
+        interventions=interventions,
+        remarks={
+            "clean": remarks_on_runs([run for run in runs if run.name in set(rows["run"])]),
+            "concepts": left_out,
+        },
+    )
 
 
 def _further(
@@ -241,9 +233,7 @@ def _further(
             yield at_budget(in_unit(protocols[shown.protocol], shown.unit), epsilon, norm=norm), shown.unit
     for unit in sorted({str(unit) for rows in protocols.values() for unit in units_of(rows)} - set(units)):
         tables = _in_unit(protocols, unit)
-        name = max(
-            tables, key=lambda name: (len(budgets_of(tables[name])) > 1, tables[name]["run"].nunique())
-        )
+        name = curves.with_budgets(tables) or max(tables, key=lambda name: tables[name]["run"].nunique())
         budgets = _middle_budgets(tables[name])
         for norm, epsilon in budgets:
             yield at_budget(tables[name], epsilon, norm=norm), unit
@@ -296,17 +286,16 @@ def _curves(
     folders: Sequence[RunFolder],
 ) -> curves.Curves | str:
     """Curves of the shown protocol if it has several budgets, else of the one that most runs share, or why not."""
-    ladders = {name: rows for name, rows in protocols.items() if len(budgets_of(rows)) > 1}
-    if not ladders:
+    name = shown if len(budgets_of(protocols[shown])) > 1 else curves.with_budgets(protocols)
+    if name is None:
         return (
             "Error by size of the attack: no run was attacked with several budgets. Run `tenuto attack RUN --protocol "
             f"{curves.DEFAULT_PROTOCOL}`."
         )
-    name = max(ladders, key=lambda name: (name == shown, ladders[name]["run"].nunique()))
+    attacked = set(protocols[name]["run"])
+    measuring = [run for run in folders if run.name in attacked]
     try:
-        attacked = set(ladders[name]["run"])
-        measuring = [run for run in folders if run.name in attacked]
-        measured = curves.measure(ladders[name], natural, draws, constant=recorded_constant(measuring))
+        measured = curves.measure(protocols[name], natural, draws, constant=recorded_constant(measuring))
     except DataError as error:
         return f"Error by size of the attack: {error}"
     runs = {str(run) for rows in protocols.values() for run in rows["run"]}
