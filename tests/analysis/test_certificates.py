@@ -10,7 +10,7 @@ from tenuto.analysis.words import upper_bound
 from tenuto.data.excerpts import SPECTROGRAM_UNIT, WAVEFORM_UNIT
 from tenuto.errors import DataError, FileError
 from tenuto.files import sha256_file, write_csv
-from tenuto.reporting.certificates import caption_sandwich, show_sandwich
+from tenuto.reporting.certificates import sandwich_table
 from tenuto.store.run import RunFolder
 
 
@@ -79,7 +79,7 @@ def test_the_ends_of_the_scale_are_no_certificate():
 
 def test_a_bound_is_printed_rounded_up():
     table = rows().assign(high=lambda table: table["high"] + 1e-5)
-    shown = show_sandwich(sandwich(table))
+    shown = sandwich_table(sandwich(table)).cells
     assert shown["Certificate"].tolist() == ["0.301", "0.501"]
     assert [upper_bound(value, 2) for value in (0.3, 0.300000001, float("nan"))] == ["0.30", "0.31", "–"]
 
@@ -181,9 +181,9 @@ def test_no_certificates_and_a_damaged_table_are_named(study, tmp_path):
 
 
 def test_the_caption_names_the_unit_of_sigma_and_radius_of_every_system():
-    assert caption_sandwich(sandwich(rows())).endswith(
+    assert sandwich_table(sandwich(rows())).caption.endswith(
         "radius: standard deviations of the normalised spectrogram (std)."
     )
     other = rows(system="waves", run="waves-0-0", unit="samples (full scale 1)")
-    caption = caption_sandwich(sandwich(pd.concat([rows(), other])))
+    caption = sandwich_table(sandwich(pd.concat([rows(), other]))).caption
     assert "spectrogram (std) (A2E); samples (full scale 1) (waves)." in caption

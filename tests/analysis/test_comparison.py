@@ -15,7 +15,8 @@ from tenuto.analysis.comparison import (
     planned,
 )
 from tenuto.errors import ConfigError, DataError
-from tenuto.reporting import comparison as reporting, write_comparison
+from tenuto.reporting import write_comparison
+from tenuto.reporting.comparison import comparison_tables
 from tenuto.store import released_logs
 from tests.reporting import made_up
 
@@ -346,21 +347,21 @@ def test_files_have_every_digit_and_captions_name_the_unit(two_systems, tmp_path
 
 
 def test_the_pooled_test_is_labelled_with_what_it_counts(two_systems):
-    caption = reporting.captions(two_systems)["pooled"]
+    caption = comparison_tables(two_systems)["pooled"].caption
     assert "counts 20 pairs of clip and seed as independent" in caption
     assert "pseudo-replication" in caption
 
 
 def test_what_is_not_there_is_printed_as_a_dash():
     comparison = compare(noisy(seeds=(7,)), QUICK)
-    shown = reporting.show_pairs(comparison).iloc[0]
+    shown = comparison_tables(comparison)["pairs"].cells.iloc[0]
     assert (shown["Pair"], shown["t"], shown["p (Holm)"], shown["g"]) == ("A2E:A2M2E", "–", "–", "–")
-    assert reporting.show_pooled(comparison).iloc[0]["n"] == "5"
+    assert comparison_tables(comparison)["pooled"].cells.iloc[0]["n"] == "5"
 
 
 def test_the_percentiles_of_an_interval_head_its_columns():
-    shown = reporting.show_systems(compare(noisy(seeds=(7,)), Settings(draws=200, level=0.9)))
-    assert list(shown.columns)[-2:] == ["5 %", "95 %"]
+    compared = compare(noisy(seeds=(7,)), Settings(draws=200, level=0.9))
+    assert list(comparison_tables(compared)["systems"].cells)[-2:] == ["5 %", "95 %"]
 
 
 def test_everything_is_plain_values():

@@ -10,7 +10,8 @@ import pytest
 from tenuto.analysis import curve_shape, curves, statistics
 from tenuto.errors import DataError
 from tenuto.files import read_csv
-from tenuto.reporting import tables, write_curves
+from tenuto.reporting import write_curves
+from tenuto.reporting.curves import curve_table
 from tenuto.reporting.figures import curves as curve_figures
 from tests.analysis import test_curves
 from tests.analysis.test_curves import DRAWS, measured, natural
@@ -116,14 +117,14 @@ def test_an_error_that_never_doubles_is_not_reached(norm, infinite):
     rows = sound(ladders={norm: {0: 0.13, {"snr": -6, "masked": 6}[norm]: 0.2}})
     result = measured(rows)
     assert result.summary["doubling"].item() == infinite
-    assert tables.show_curves(result)["Doubles at"].item().startswith("not reached")
+    assert curve_table(result).cells["Doubles at"].item().startswith("not reached")
 
 
 def test_an_interval_end_that_is_not_reached_is_beyond_the_largest_budget():
     rows = pd.concat(
         [sound(seed=6), sound(seed=21, ladders={"snr": {40: 0.13, 20: 0.14}, "masked": {-6: 0.13, 6: 0.14}})]
     )
-    snr, masked = (tables.show_curves(one)["Doubles at"].item() for one in measured(rows).by_norm)
+    snr, masked = (curve_table(one).cells["Doubles at"].item() for one in measured(rows).by_norm)
     assert snr.endswith("(< 20 to 33.3)")
     assert masked.endswith("(-4.7 to > 6)")
 
@@ -146,7 +147,7 @@ def test_the_size_from_which_on_the_attack_exceeds_natural_changes_is_in_db():
     result = of("snr", sound(), natural(moved=0.125))
     assert result.summary["natural_change"].item() == "mp3 128 kb/s"
     assert result.summary["beyond"].item() == pytest.approx(40 - 20 / 3)
-    assert tables.show_curves(result)["Exceeds natural at"].item() == "33.3 dB"
+    assert curve_table(result).cells["Exceeds natural at"].item() == "33.3 dB"
 
 
 def test_tables_have_both_epsilon_and_db():
@@ -178,11 +179,11 @@ def test_the_corruption_error_is_that_of_every_system_next_to_all_norms():
     for one in result.by_norm:
         assert one.corruption["corruption_error"].tolist() == pytest.approx([0.25])
         assert set(one.natural["change"]) == {"other excerpt", "mp3 128 kb/s"}
-        cells = tables.show_curves(one)["Corruption error"].tolist()
+        cells = curve_table(one).cells["Corruption error"].tolist()
         assert cells == ["0.250 (0.250 to 0.250)", "–"]
         assert (
             "Corruption error: mean MAE over the kinds and strengths of natural-2."
-            in tables.caption_curves(one)
+            in curve_table(one).caption
         )
         above, _ = curve_figures.curve_figure(one).axes
         assert [text.get_text() for text in above.texts] == ["corruption error"]
@@ -204,15 +205,15 @@ def test_runs_of_natural_2_on_other_clips_have_no_corruption_error():
 
 
 def test_the_caption_speaks_of_the_axis():
-    snr, masked = (tables.caption_curves(one) for one in both().by_norm)
+    snr, masked = (curve_table(one).caption for one in both().by_norm)
     assert "signal-to-noise ratio from 40 to 20 dB." in snr
     assert "noise-to-mask ratio from -6 to 6 dB." in masked
     assert "epsilon" not in snr + masked
 
 
 def test_a_heading_names_the_largest_budget():
-    assert "MAE at 20 dB" in tables.show_curves(of("snr"))
-    assert "MAE at 6 dB" in tables.show_curves(of("masked"))
+    assert "MAE at 20 dB" in curve_table(of("snr")).cells
+    assert "MAE at 6 dB" in curve_table(of("masked")).cells
 
 
 # Figures

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenuto.reporting import write_report
+from tenuto.files import write_text
 from tenuto.reporting.page.gallery import Shown, make_gallery
-from tenuto.reporting.page.report import render
+from tenuto.reporting.page.report import make_page, render
 from tenuto.store.rows import mark_worst
 from tests.analysis import test_curves
 from tests.reporting import made_up, test_clip
@@ -42,7 +42,7 @@ def browser():
 def address(tmp_path_factory):
     """A complete report on disk."""
     folder = tmp_path_factory.mktemp("report")
-    return write_report(complete(folder / "study"), folder / "report.html").as_uri()
+    return write_text(folder / "report.html", render(make_page(complete(folder / "study")))).as_uri()
 
 
 @pytest.fixture
@@ -184,7 +184,8 @@ def test_budgets_sort_by_their_size_and_those_without_one_stand_last(tmp_path, b
     rows = mark_worst(test_curves.run(ladder=ladder))
     page_inputs = inputs(stored(tmp_path / "study", [made_up.run(), rows]))
     page = browser.new_page()
-    page.goto(write_report(page_inputs, tmp_path / "report.html").as_uri() + "#runs")
+    written = write_text(tmp_path / "report.html", render(make_page(page_inputs)))
+    page.goto(written.as_uri() + "#runs")
     rising = ["1e-05", "0.005", "0.02", "0.05", "0.1", "0.2", "–"]
     for expected in (rising, [*rising[-2::-1], "–"]):
         heading(page, "Epsilon").get_by_role("button").click()

@@ -16,7 +16,7 @@ from tenuto.errors import ConfigError
 from tenuto.evaluation.audit.findings import NOT_EVALUATED, judge
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
-from tenuto.reporting.page import inside as report_inside
+from tenuto.reporting.page.clips import clips_to_show
 from tenuto.store.rows import mark_worst, read_rows
 from tenuto.store.run import RunFolder
 from tests.reporting import made_up
@@ -90,7 +90,7 @@ def test_checks_that_were_not_made_have_one_true_reason(made):
 
 def test_the_clips_reach_from_the_most_moved_to_the_least(made, study):
     rows = read_rows(next(study.rglob("attacks/*.csv")))
-    chosen = report_inside.clips_to_show(rows, 2)
+    chosen = clips_to_show(rows, 2)
     page = made[0].read_text("utf-8")
     assert [page.index(f"<h3>Clip {clip}</h3>") for clip in chosen] == sorted(
         page.index(f"<h3>Clip {clip}</h3>") for clip in chosen

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tenuto.evaluation.audit.findings import judge, not_recorded
 from tenuto.files import write_csv
-from tenuto.reporting import PageInputs, gather
+from tenuto.reporting.page.inputs import PageInputs, gather
 from tenuto.store.rows import write_rows
 from tests.analysis import test_curves
 from tests.reporting import made_up, test_clip, test_explanation

@@ -108,8 +108,8 @@ def test_runs_with_different_clips_are_refused():
 def test_values_of_the_paper_are_shown_with_its_data_only(tmp_path, undrawn):
     rows = made_up.study(systems=("A2E", "A2M2E"))
     assert smc2025.table1(rows)["system"].tolist() == ["A2E", "A2M2E"]
-    own = paper.write_all(rows, tmp_path / "own")
-    of_paper = paper.write_all(rows, tmp_path / "paper", paper_data=True)
+    own = paper.write_paper(rows, tmp_path / "own")
+    of_paper = paper.write_paper(rows, tmp_path / "paper", paper_data=True)
     for name in ("table1.md", "significance.md"):
         assert "paper" not in own[name].read_text().lower()
         assert "(paper)" in of_paper[name].read_text()
@@ -204,7 +204,7 @@ def test_a_data_set_with_other_emotions_shows_its_first_two():
 
 
 def test_everything_is_written_and_the_names_say_where(tmp_path):
-    written = paper.write_all(made_up.study(), tmp_path)
+    written = paper.write_paper(made_up.study(), tmp_path)
     tables = [f"{name}.{kind}" for name in ("significance", "table1") for kind in ("csv", "md", "tex")]
     figures = [f"figure{number}.{kind}" for number in (3, 4) for kind in ("pdf", "png")]
     assert sorted(written) == sorted(["metrics.csv", *tables, *figures])
@@ -213,12 +213,12 @@ def test_everything_is_written_and_the_names_say_where(tmp_path):
 
 
 def test_a_study_of_one_run_gets_what_one_run_supports(tmp_path, undrawn):
-    written = paper.write_all(made_up.run(), tmp_path)
+    written = paper.write_paper(made_up.run(), tmp_path)
     assert "figure4.png" in written
     assert written["significance.csv"].read_text().splitlines()[1:] == []
 
 
 def test_a_wish_that_cannot_be_met_writes_nothing(tmp_path):
     with pytest.raises(ConfigError):
-        paper.write_all(made_up.study(), tmp_path / "out", emotions=("joy",))
+        paper.write_paper(made_up.study(), tmp_path / "out", emotions=("joy",))
     assert not (tmp_path / "out").exists()

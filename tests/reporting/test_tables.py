@@ -4,7 +4,8 @@ import pytest
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.comparison import Settings, compare
-from tenuto.reporting import comparison, tables
+from tenuto.reporting import paper, tables
+from tenuto.reporting.comparison import comparison_tables
 
 from . import made_up
 
@@ -85,20 +86,20 @@ def test_latex_is_escaped(text, expected):
     ],
 )
 def test_mean_and_deviation_are_printed_with_two_decimals(mean, deviation, alone, expected):
-    assert tables.mean_deviation(mean, deviation, alone) == expected
+    assert paper.mean_deviation(mean, deviation, alone) == expected
 
 
 def test_one_seed_has_no_deviation():
     table = smc2025.table1(made_up.run(), paper_data=True)
     line = table[table["system"] == "A2E"].iloc[0]
     assert np.isnan([line["correlation_std"], line["mae_std"]]).all()
-    shown = tables.show_table1(table).iloc[-1]
+    shown = paper.table1(made_up.run(), paper_data=True).cells.iloc[-1]
     assert (shown["Avg. corr."], shown["MAE"]) == ("1.00 ± –", "0.12 ± –")
     assert shown["MAE (paper)"] == "0.10 ± 0.01"
 
 
 def test_table_1_shows_the_papers_values():
-    table = tables.show_table1(smc2025.table1(made_up.study(), paper_data=True))
+    table = paper.table1(made_up.study(), paper_data=True).cells
     assert table.columns.tolist() == [
         "group",
         "System",
@@ -114,15 +115,15 @@ def test_table_1_shows_the_papers_values():
 
 
 def test_the_caption_of_table_1_says_which_clips_and_whose_print():
-    caption = tables.caption_table1(made_up.study())
+    caption = paper.table1(made_up.study(), paper_data=True).caption
     assert "5 clean test clips (not attacked)" in caption
     assert "(paper): values of the SMC 2025 paper" in caption
 
 
 def test_the_caption_of_the_tests_says_which_prediction_was_taken():
     released, other = made_up.run(), made_up.run(attack="PGD", norm="linf", epsilon=0.1, threshold=None)
-    assert "predictions are those of the last iterate" in tables.caption_significance(released)
-    assert "belong to the perturbation whose norm is given" in tables.caption_significance(other)
+    assert "predictions are those of the last iterate" in paper.significance(released).caption
+    assert "belong to the perturbation whose norm is given" in paper.significance(other).caption
 
 
 def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
@@ -130,13 +131,13 @@ def test_t_is_shown_with_nine_decimals_and_p_with_four_digits():
         [("A against B", "clip x seed", 360, 359, 13.0352006104, 4.56702e-32, np.nan, np.nan)],
         columns=["comparison", "unit", "n", "degrees_of_freedom", "t", "p", "paper_t", "paper_p"],
     )
-    line = tables.show_significance(table).iloc[0]
+    line = tables.text_cells(table, paper.SIGNIFICANCE | paper.PRINTED_SIGNIFICANCE).iloc[0]
     assert line[["df", "t", "p", "t (paper)"]].tolist() == ["359", "13.035200610", "4.567e-32", "–"]
 
 
 def test_a_table_is_written_in_three_forms(tmp_path):
     full = pd.DataFrame({"A": ["x"], "B": [1 / 3]})
-    written = tables.write(tmp_path / "deep" / "table", full, shown("x"), "Caption.")
+    written = tables.ResultTable(shown("x"), "Caption.", full).write(tmp_path / "deep" / "table")
     assert list(written) == ["table.csv", "table.md", "table.tex"]
     assert written["table.csv"].read_text() == "A,B\nx,0.3333333333333333\n"
     assert written["table.md"].read_text().endswith("Caption.\n")
@@ -144,16 +145,14 @@ def test_a_table_is_written_in_three_forms(tmp_path):
 
 
 def test_without_the_papers_values_nothing_speaks_of_them():
-    table = smc2025.table1(made_up.study(), paper_data=True)
-    own = table[[name for name in table if not str(name).startswith(tables.PAPER_PREFIX)]]
-    assert (tables.has_paper(table), tables.has_paper(own)) == (True, False)
-    assert tables.show_table1(own).columns.tolist() == ["group", "System", "Seeds", "Avg. corr.", "MAE"]
-    assert "paper" not in tables.caption_table1(made_up.study(), paper=False)
+    own = paper.table1(made_up.study())
+    assert own.cells.columns.tolist() == ["group", "System", "Seeds", "Avg. corr.", "MAE"]
+    assert "paper" not in own.caption
 
 
 def test_tables_of_a_comparison_fit_in_a_hundred_columns():
     compared = compare(made_up.study(), Settings(draws=100))
-    for show in comparison.COMPARISON_TABLES.values():
-        cells = show(compared).drop(columns=["group", "Error"])
+    for table in comparison_tables(compared).values():
+        cells = table.cells.drop(columns=["group", "Error"])
         widths = [max(len(str(name)), *cells[name].str.len()) for name in cells]
         assert sum(widths) + 3 * len(widths) + 1 <= 100

@@ -6,7 +6,8 @@ import pytest
 from tenuto.errors import FileError
 from tenuto.evaluation.audit.findings import Finding, Verdict
 from tenuto.files import write_json
-from tenuto.reporting import read_findings, verdicts
+from tenuto.reporting import verdicts
+from tenuto.reporting.page.inputs import read_findings
 
 FINDINGS = [
     Finding("budget", Verdict.FAIL, 0.5, 0.0, "too | large.", "a"),

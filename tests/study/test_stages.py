@@ -25,11 +25,11 @@ RELEASED, CURVES = protocol("paper-2025-released"), protocol("standard-1")
 def folder(tmp_path, monkeypatch):
     """Two runs attacked without a budget, and with two budgets. The paper's tables and figures are empty files."""
 
-    def write_all(rows, out, remarks=(), **settings):
+    def write_paper(rows, out, remarks=(), **settings):
         write_text(tmp_path / "runs" / "remarks.txt", "\n".join(remarks))
         return {name: write_text(out / name, "") for name in MADE}
 
-    monkeypatch.setattr(paper, "write_all", write_all)
+    monkeypatch.setattr(paper, "write_paper", write_paper)
     for run in RUNS:
         place, system = tmp_path / "runs" / run, run.partition("-")[0]
         score = {"correlation": {"overall": 0.5}, "mae": {"overall": 0.1}}

@@ -57,7 +57,7 @@ class Audit(Displayed):
     @property
     def table(self) -> pd.DataFrame:
         """A line per finding: source, check, verdict, value, threshold, sentence, page."""
-        return verdicts.table(self.findings)
+        return verdicts.audit_table(self.findings).numbers
 
     @property
     def summary(self) -> str:
@@ -83,7 +83,7 @@ class Audit(Displayed):
         return verdicts.remedies(self.reruns)
 
     def _elements(self) -> list[Element]:
-        return [self.summary, verdicts.shown(self.findings)]
+        return [self.summary, verdicts.audit_table(self.findings).cells]
 
 
 def audit(

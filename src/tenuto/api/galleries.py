@@ -19,8 +19,8 @@ from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.files import followed, write_text
+from tenuto.reporting.page.clips import clips_to_show
 from tenuto.reporting.page.gallery import Shown, make_gallery
-from tenuto.reporting.page.inside import clips_to_show
 from tenuto.reporting.page.report import render
 from tenuto.store.budgets import has_budget, norm_of
 from tenuto.store.perturbations import worst_rows

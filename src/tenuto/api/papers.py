@@ -15,7 +15,7 @@ from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import Place, PlaceOrRun, rows as read_rows
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, did_you_mean
-from tenuto.reporting import paper as files, tables
+from tenuto.reporting import paper as reporting
 from tenuto.store.location import complete
 from tenuto.store.study import StudyFolder
 
@@ -50,12 +50,9 @@ class Paper(Displayed):
 
     def format_table(self, part: str) -> tuple[pd.DataFrame, str]:
         """Format ``table1`` or ``significance`` as text cells, with its caption."""
-        chosen = selection(self.rows)
-        if part == "table1":
-            caption = tables.caption_table1(chosen, tables.has_paper(self.table1))
-            return tables.show_table1(self.table1), caption
-        caption = tables.caption_significance(chosen, tables.has_paper(self.significance))
-        return tables.show_significance(self.significance), caption
+        make = {"table1": reporting.table1, "significance": reporting.significance}[part]
+        table = make(self.rows, self.is_paper_data)
+        return table.cells, table.caption
 
     def _elements(self) -> list[Element]:
         parts = ["table1", *(["significance"] if len(self.significance) else [])]
@@ -105,7 +102,7 @@ def paper(
     chosen = read_rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     check_same_clips(selection(chosen))
     is_paper = _is_of_the_paper(source)
-    paths = {} if out is None else _write(chosen, part, Path(out), seed, emotions, is_paper)
+    paths = {} if out is None else reporting.write_paper(chosen, out, part, seed, emotions, is_paper)
     remarks = smc2025.remarks(chosen, seed if part in ("figure4", "all") else None)
     return Paper(chosen, paths, tuple(remarks), is_paper)
 
@@ -116,16 +113,3 @@ def _is_of_the_paper(source: pd.DataFrame | Place | None) -> bool:
         return source is None
     runs = StudyFolder(source).runs()
     return all(run.config.is_file() and is_paper_data(run.read_config().data) for run in runs)
-
-
-def _write(
-    rows: pd.DataFrame, part: str, out: Path, seed: int | None, emotions: Sequence[str] | None, is_paper: bool
-) -> dict[str, Path]:
-    if part == "all":
-        return files.write_all(rows, out, seed, emotions, is_paper)
-    if part == "figure4":
-        return files.write_figure4(rows, out, seed, emotions)
-    if part == "figure3":
-        return files.write_figure3(rows, out)
-    write = {"table1": files.write_table1, "significance": files.write_significance}
-    return write[part](rows, out, is_paper)

@@ -25,8 +25,8 @@ from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import OpenedRun, open_run
 from tenuto.files import followed, sha256_file, write_text
 from tenuto.models.checkpoint import load
+from tenuto.reporting.page.clips import clips_to_show, runs_to_show
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
-from tenuto.reporting.page.inside import clips_to_show, runs_to_show
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows

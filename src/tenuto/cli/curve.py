@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tenuto.cli.common import AsJson, NormName, Unit, notes, out, print_json, print_paths
+from tenuto.cli.common import AsJson, NormName, Unit, notes, print_json, print_paths
 from tenuto.cli.options import with_options
 from tenuto.cli.screen import print_cells
 from tenuto.errors import ConfigError
@@ -114,7 +114,7 @@ def _name_others(folder: Path, paths: Iterable[Path]) -> None:
 def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
     """Table and figure of saved certificates."""
     from tenuto import api
-    from tenuto.reporting.certificates import caption_sandwich, show_sandwich, write_sandwich
+    from tenuto.reporting.certificates import sandwich_table, write_sandwich
 
     both = api.sandwich(folders)
     files = write_sandwich(both, to)
@@ -123,8 +123,8 @@ def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
         lines = both.table.to_dict("records")
         print_json({"certificates": lines, "remarks": both.remarks, "files": paths})
         return
-    print_cells(show_sandwich(both), "Attack and certificate of smoothed models")
-    out.print(caption_sandwich(both), soft_wrap=False)
+    table = sandwich_table(both)
+    print_cells(table.cells, "Attack and certificate of smoothed models", table.caption)
     for remark in both.remarks:
         notes.print(with_options(remark))
     print_paths(files.values())
@@ -132,17 +132,16 @@ def _sandwich(folders: list[Path], to: Path, as_json: bool) -> None:
 
 def _print(curves: Curves, compared: Optimality | None) -> None:
     """Print the summary of every norm and, where attacks were compared, both tables of that."""
-    from tenuto.reporting import optimality, tables
+    from tenuto.reporting.curves import curve_table
+    from tenuto.reporting.optimality import optimality_tables
 
     for one in curves.by_norm:
         title = f", {one.axis.title}" if curves.others else ""
-        print_cells(tables.show_curves(one), f"{one.protocol}, worst case{title}")
-        out.print(tables.caption_curves(one), soft_wrap=False)
+        table = curve_table(one)
+        print_cells(table.cells, f"{one.protocol}, worst case{title}", table.caption)
     if compared is not None:
-        print_cells(optimality.show_attacks(compared), "Attacks")
-        out.print(optimality.CAPTION_ATTACKS, soft_wrap=False)
-        print_cells(optimality.show_budgets(compared), "Protocols")
-        out.print(optimality.CAPTION_BUDGETS, soft_wrap=False)
+        for title, table in zip(("Attacks", "Protocols"), optimality_tables(compared).values(), strict=True):
+            print_cells(table.cells, title, table.caption)
 
 
 def _values(curves: Curves) -> dict[str, Any]:

@@ -51,8 +51,7 @@ def print_paper(paper: Paper, part: str = "all") -> None:
             out.print("No t-test: the systems of the published comparisons share no seeds and clips.")
             continue
         cells, caption = paper.format_table(name)
-        print_cells(cells, title)
-        out.print(caption, soft_wrap=False)
+        print_cells(cells, title, caption)
 
 
 @app.command()

@@ -52,8 +52,8 @@ def grid(title: str, *columns: str, names: Iterable[str], bars: str | None = Non
     return table
 
 
-def print_cells(cells: pd.DataFrame, title: str) -> None:
-    """Print a table of text cells, a line between groups. No cell is cut or broken.
+def print_cells(cells: pd.DataFrame, title: str, caption: str = "") -> None:
+    """Print a table of text cells, a line between groups, and its caption. No cell is cut or broken.
 
     A table wider than the terminal is printed in parts that repeat the first column.
     """
@@ -68,6 +68,8 @@ def print_cells(cells: pd.DataFrame, title: str) -> None:
     for place, names in enumerate(parts):
         part = ungrouped[[ungrouped.columns[0], *names]]
         out.print(_cells_table(part, cells.get(GROUP), title if place == 0 else f"{title}, continued"))
+    if caption:
+        out.print(caption, soft_wrap=False)
 
 
 def _width(cells: pd.DataFrame) -> int:
@@ -263,8 +265,7 @@ def print_strengths(changes: pd.DataFrame, corruption: pd.Series[Any], title: st
         cells.append(
             {"change": kind, "strengths": strengths, **errors, "mean": number(own["mae"].mean(), ".3f")}
         )
-    print_cells(pd.DataFrame(cells), title)
-    out.print(corruption_sentence(corruption), soft_wrap=False)
+    print_cells(pd.DataFrame(cells), title, corruption_sentence(corruption))
     _print_skipped(changes)
 
 
@@ -297,7 +298,7 @@ def _natural_table(changes: pd.DataFrame, title: str) -> Table:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """Print a table per source, and below it what is not recorded."""
-    from tenuto.reporting import verdicts
+    from tenuto.reporting.tables import text_cell
 
     for source in dict.fromkeys(finding.source for finding in findings):
         own = [finding for finding in findings if finding.source == source]
@@ -309,7 +310,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
         table.add_column("result", min_width=30, overflow="fold")
         for finding in own:
             if (verdict := str(finding.verdict)) in VERDICT_COLOURS:
-                numbers = (verdicts.number(finding.value), verdicts.number(finding.threshold))
+                numbers = (text_cell(value, ".3g") for value in (finding.value, finding.threshold))
                 word = f"[{VERDICT_COLOURS[verdict]}]{verdict}[/]"
                 table.add_row(word, finding.check, *numbers, escape(with_options(finding.sentence)))
         out.print(table)
@@ -372,16 +373,8 @@ def _clips_table(result: ClipsShown) -> Table:
     from tenuto.reporting.figures.clip import decibels, percent
 
     first = result.clips[0]
-    headings = (
-        *(
-            "clip",
-            "emotions\nmove by",
-            "in 16\nbits" if first.is_played else "through\nsound",
-            "survives",
-            "SNR",
-        ),
-        *("noise\nto mask", "score"),
-    )
+    way = "in 16\nbits" if first.is_played else "through\nsound"
+    headings = ("clip", "emotions\nmove by", way, "survives", "SNR", "noise\nto mask", "score")
     table = grid(f"{result.run}, {attack_name(first)}", *headings, names=["clip"])
     for resynthesis in result.clips:
         table.add_row(

@@ -78,18 +78,19 @@ def stats(
 def _print(compared: Comparison, quantity: str) -> None:
     """Print the unit, all systems, and the pairs of one quantity, each with its caption."""
     from tenuto.analysis.comparison import QUANTITIES
-    from tenuto.reporting import comparison, tables
+    from tenuto.reporting.comparison import comparison_tables
+    from tenuto.reporting.tables import GROUP
 
     out.print(compared.unit, soft_wrap=False)
-    print_cells(comparison.show_systems(compared), "Systems")
-    captions = comparison.captions(compared)
-    for name, title, cells in (
-        ("pairs", "Pairs", comparison.show_pairs(compared)),
-        ("pooled", "Pooled tests of pairs", comparison.show_pooled(compared)),
-        ("mixed", "Mixed models of pairs", comparison.show_mixed(compared)),
-        ("matched", "Pairs at matched clean error", comparison.show_matched(compared)),
+    tables = comparison_tables(compared)
+    print_cells(tables["systems"].cells, "Systems")
+    for name, title in (
+        ("pairs", "Pairs"),
+        ("pooled", "Pooled tests of pairs"),
+        ("mixed", "Mixed models of pairs"),
+        ("matched", "Pairs at matched clean error"),
     ):
-        own = cells[cells[tables.GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
+        cells = tables[name].cells
+        own = cells[cells[GROUP] == quantity].drop(columns="Error").reset_index(drop=True)
         if len(own):
-            print_cells(own, f"{title}, error {QUANTITIES[quantity]}")
-            out.print(captions[name], soft_wrap=False)
+            print_cells(own, f"{title}, error {QUANTITIES[quantity]}", tables[name].caption)

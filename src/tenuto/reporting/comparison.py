@@ -2,128 +2,92 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
-from tenuto.analysis.words import NOTHING, number
+from tenuto.analysis.words import number
 from tenuto.reporting.figures.style import save_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
-from tenuto.reporting.tables import GROUP, numbers, probabilities, write
+from tenuto.reporting.tables import GROUP, Columns, ResultTable, probability, text_cells
 
 
-def show_systems(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.systems` as text cells."""
-    table = comparison.systems
-    shown = {
-        GROUP: table["quantity"],
-        "System": table["system"],
-        "Error": table["quantity"].map(QUANTITIES),
-        "Seeds": table["seeds"].map(str),
-        "Mean": numbers(table["mean"]),
-        **_interval(comparison, table),
-    }
-    return pd.DataFrame(shown, dtype=str)
+def _deviation(variance: float) -> str:
+    """A variance as a standard deviation, in the unit of the errors."""
+    return f"{math.sqrt(variance):.3f}"
 
 
-def show_pairs(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.pairs` as text cells, seeds as the unit."""
-    table = comparison.pairs
-    shown = {
-        **_pair(table),
-        "Seeds": table["seeds"].map(str),
-        "Difference": numbers(table["difference"]),
-        **_interval(comparison, table),
-        "t": numbers(table["t"], "z.2f"),
-        "p (Holm)": probabilities(table["p_holm"]),
-        "g": numbers(table["g_z"], "z.2f"),
-        "Detectable": numbers(table["detectable"]),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_pooled(comparison: Comparison) -> pd.DataFrame:
-    """The pooled t-tests of `Comparison.pairs` as text cells, clip and seed as the unit."""
-    table = comparison.pairs
-    shown = {
-        **_pair(table),
-        "n": [NOTHING if pd.isna(n) else str(n) for n in table["pooled_n"]],
-        "Pooled t": numbers(table["pooled_t"], "z.2f"),
-        "Pooled p": probabilities(table["pooled_p"]),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_mixed(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.mixed` as text cells; variances as standard deviations, in the unit of the errors."""
-    table = comparison.mixed
-    variances = {"Seed": "seed", "Clip": "clip", "Both": "system_clip", "Rest": "residual"}
-    shown = {
-        **_pair(table),
-        "Diff.": numbers(table["difference"], "z.3f"),
-        **_interval(comparison, table, "z.3f"),
-        "z": numbers(table["z"], "z.2f"),
-        "p (Holm)": probabilities(table["p_holm"]),
-        **{
-            heading: numbers(np.sqrt(table[f"variance_{name}"]), ".3f") for heading, name in variances.items()
-        },
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def show_matched(comparison: Comparison) -> pd.DataFrame:
-    """`Comparison.matched` as text cells."""
-    table = comparison.matched
-    shown = {
-        **_pair(table),
-        "Clean A": numbers(table["clean_first"], "z.3f"),
-        "Clean B": numbers(table["clean_second"], "z.3f"),
-        "Matched A": numbers(table["adjusted_first"], "z.3f"),
-        "Matched B": numbers(table["adjusted_second"], "z.3f"),
-        "Diff.": numbers(table["difference"], "z.3f"),
-        **_interval(comparison, table, "z.3f"),
-        "t": numbers(table["t"], "z.2f"),
-        "p (Holm)": probabilities(table["p_holm"]),
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-COMPARISON_TABLES = {
-    "systems": show_systems,
-    "pairs": show_pairs,
-    "pooled": show_pooled,
-    "mixed": show_mixed,
-    "matched": show_matched,
+COMPARISON_COLUMNS: Columns = {
+    GROUP: ("quantity", ""),
+    "System": ("system", ""),
+    "Pair": ("pair", ""),
+    "Error": ("error", ""),
+    "Seeds": ("seeds", ""),
+    "Mean": ("mean", "z.4f"),
+    "Difference": ("difference", "z.4f"),
+    "low": ("low", "z.4f"),
+    "high": ("high", "z.4f"),
+    "Clean A": ("clean_first", "z.3f"),
+    "Clean B": ("clean_second", "z.3f"),
+    "Matched A": ("adjusted_first", "z.3f"),
+    "Matched B": ("adjusted_second", "z.3f"),
+    "Diff.": ("difference", "z.3f"),
+    "low (short)": ("low", "z.3f"),
+    "high (short)": ("high", "z.3f"),
+    "t": ("t", "z.2f"),
+    "z": ("z", "z.2f"),
+    "p (Holm)": ("p_holm", probability),
+    "g": ("g_z", "z.2f"),
+    "Detectable": ("detectable", "z.4f"),
+    "n": ("pooled_n", ""),
+    "Pooled t": ("pooled_t", "z.2f"),
+    "Pooled p": ("pooled_p", probability),
+    "Seed": ("variance_seed", _deviation),
+    "Clip": ("variance_clip", _deviation),
+    "Both": ("variance_system_clip", _deviation),
+    "Rest": ("variance_residual", _deviation),
 }
-"""The tables in their order."""
+"""All columns as text cells. ``low`` and ``high`` are the ends of intervals, with their percentiles as headings."""
+
+PAIR = (GROUP, "Pair", "Error")
+COMPARISON_TABLES = {
+    "systems": (GROUP, "System", "Error", "Seeds", "Mean", "low", "high"),
+    "pairs": (*PAIR, "Seeds", "Difference", "low", "high", "t", "p (Holm)", "g", "Detectable"),
+    "pooled": (*PAIR, "n", "Pooled t", "Pooled p"),
+    "mixed": (*PAIR, "Diff.", "low (short)", "high (short)", "z", "p (Holm)", "Seed", "Clip", "Both", "Rest"),
+    "matched": (
+        *(*PAIR, "Clean A", "Clean B", "Matched A", "Matched B"),
+        *("Diff.", "low (short)", "high (short)", "t", "p (Holm)"),
+    ),
+}
+"""The tables in their order, each with its columns."""
 
 
-def _pair(table: pd.DataFrame) -> dict[str, Any]:
-    return {
-        GROUP: table["quantity"],
-        "Pair": table["first"] + ":" + table["second"],
-        "Error": table["quantity"].map(QUANTITIES),
-    }
+def comparison_tables(comparison: Comparison) -> dict[str, ResultTable]:
+    """The tables of a comparison, captions without the sentence on the unit.
 
-
-def _interval(comparison: Comparison, table: pd.DataFrame, pattern: str = "z.4f") -> dict[str, list[str]]:
-    """Both ends of an interval under their percentiles."""
+    ``systems``, ``pairs`` with seeds as the unit, ``pooled`` with clip and seed as the unit (its numbers are those of
+    ``pairs``), ``mixed`` and ``matched``.
+    """
     tail = 50 * (1 - comparison.settings.level)
-    ends = {f"{tail:.4g} %": table["low"], f"{100 - tail:.4g} %": table["high"]}
-    return {heading: numbers(values, pattern) for heading, values in ends.items()}
+    ends = {"low": f"{tail:.4g} %", "high": f"{100 - tail:.4g} %"}
+    captions = _captions(comparison)
+    tables = {}
+    for name, headings in COMPARISON_TABLES.items():
+        numbers = getattr(comparison, "pairs" if name == "pooled" else name)
+        named = numbers.assign(error=numbers["quantity"].map(QUANTITIES))
+        if "Pair" in headings:
+            named["pair"] = numbers["first"] + ":" + numbers["second"]
+        cells = text_cells(named, {heading: COMPARISON_COLUMNS[heading] for heading in headings})
+        cells = cells.rename(columns=lambda heading: ends.get(heading.removesuffix(" (short)"), heading))
+        tables[name] = ResultTable(cells, captions[name], numbers)
+    return tables
 
 
-def tested_pairs(table: pd.DataFrame) -> str:
-    """For how many tests of one kind of error p is adjusted: the planned pairs that could be tested."""
-    count = max(table.groupby("quantity")["p"].count(), default=0)
-    return f"{count} tested pair{'s' * (count > 1)}" if count else "the planned pairs"
-
-
-def captions(comparison: Comparison) -> dict[str, str]:
-    """Captions of the tables of `COMPARISON_TABLES`, without the sentence on the unit."""
+def _captions(comparison: Comparison) -> dict[str, str]:
     settings = comparison.settings
     bootstrap = (
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
@@ -171,16 +135,21 @@ def _caption_matched(comparison: Comparison) -> str:
     )
 
 
+def tested_pairs(table: pd.DataFrame) -> str:
+    """For how many tests of one kind of error p is adjusted: the planned pairs that could be tested."""
+    count = max(table.groupby("quantity")["p"].count(), default=0)
+    return f"{count} tested pair{'s' * (count > 1)}" if count else "the planned pairs"
+
+
 def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:
     """Write the tables ``stats_systems``, ``stats_pairs``, ``stats_mixed`` and ``stats_matched``, and a figure.
 
     Tables are CSV in full digits, Markdown and LaTeX; ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as
     Markdown and LaTeX. The figure is ``stats_tradeoff`` as PNG and PDF. Returns file name -> path.
     """
-    texts = captions(comparison)
     written: dict[str, Path] = {}
-    for name, show in COMPARISON_TABLES.items():
-        table = None if name == "pooled" else getattr(comparison, name)
-        caption = f"{texts[name]} {comparison.unit}"
-        written |= write(Path(out) / f"stats_{name}", table, show(comparison), caption)
+    for name, table in comparison_tables(comparison).items():
+        captioned = dataclasses.replace(table, caption=f"{table.caption} {comparison.unit}")
+        kinds = ("md", "tex") if name == "pooled" else ("csv", "md", "tex")
+        written |= captioned.write(Path(out) / f"stats_{name}", kinds)
     return written | save_figure(tradeoff(comparison), Path(out) / "stats_tradeoff")

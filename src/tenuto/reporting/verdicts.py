@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tenuto.analysis import words
 from tenuto.evaluation.audit.findings import Finding, count_verdicts
 from tenuto.files import write_json
-from tenuto.reporting import tables
+from tenuto.reporting.tables import GROUP, Columns, ResultTable, text_cells
 
 if TYPE_CHECKING:
     from tenuto.evaluation.audit.remedies import Rerun
@@ -20,30 +19,41 @@ CAPTION = (
     "PASS, WARN and FAIL follow from value and threshold, as the page of each check says. NOT RECORDED: the source "
     "does not hold what the check needs."
 )
+FINDING_NUMBERS = ("source", "check", "verdict", "value", "threshold", "sentence", "page")
+FINDING_COLUMNS: Columns = {
+    GROUP: ("source", ""),
+    "Check": ("check", ""),
+    "Verdict": ("verdict", ""),
+    "Value": ("value", ".3g"),
+    "Threshold": ("threshold", ".3g"),
+    "Question": ("question", ""),
+    "Result": ("sentence", ""),
+}
+"""The findings in full digits, and as text cells."""
+
+RERUN_COLUMNS = (
+    "source",
+    "run",
+    "remedy",
+    "checks",
+    "audited",
+    "attack",
+    "before",
+    "after",
+    "best",
+    "change",
+)
 
 
-def table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """One line per finding: ``source check verdict value threshold sentence page``."""
-    return pd.DataFrame([finding.as_json() for finding in findings])
-
-
-def shown(findings: Sequence[Finding]) -> pd.DataFrame:
-    """The findings as text cells, with the question of each check."""
-    shown = {
-        tables.GROUP: [finding.source for finding in findings],
-        "Check": [finding.check for finding in findings],
-        "Verdict": [str(finding.verdict) for finding in findings],
-        "Value": [number(finding.value) for finding in findings],
-        "Threshold": [number(finding.threshold) for finding in findings],
-        "Question": [finding.question for finding in findings],
-        "Result": [finding.sentence for finding in findings],
-    }
-    return pd.DataFrame(shown, dtype=str)
-
-
-def number(value: float | None) -> str:
-    """Three digits, a dash where there is no number."""
-    return words.NOTHING if value is None else f"{value:.3g}"
+def audit_table(findings: Sequence[Finding]) -> ResultTable:
+    """One line per finding; the cells have the question of its check too."""
+    numbers = pd.DataFrame([finding.as_json() for finding in findings], columns=list(FINDING_NUMBERS))
+    named = numbers.assign(
+        # Unlike JSON, cells show a value that is infinite.
+        value=pd.Series([finding.value for finding in findings], dtype=float),
+        question=[finding.question for finding in findings],
+    )
+    return ResultTable(text_cells(named, FINDING_COLUMNS), CAPTION, numbers)
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -52,10 +62,9 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def remedies(reruns: Sequence[Rerun]) -> pd.DataFrame:
-    """One line per rerun: ``source run remedy checks audited attack before after best change``."""
+    """One line per rerun, columns `RERUN_COLUMNS`."""
     lines = [{**one.as_json(), "checks": ", ".join(one.checks), "change": one.change} for one in reruns]
-    columns = ("source", "run", "remedy", "checks", "audited", "attack", "before", "after", "best", "change")
-    return pd.DataFrame(lines, columns=list(columns))
+    return pd.DataFrame(lines, columns=list(RERUN_COLUMNS))
 
 
 def as_json(findings: Sequence[Finding], reruns: Sequence[Rerun] = ()) -> dict[str, Any]:
@@ -67,10 +76,8 @@ def as_json(findings: Sequence[Finding], reruns: Sequence[Rerun] = ()) -> dict[s
 
 def write(findings: Sequence[Finding], out: str | Path, reruns: Sequence[Rerun] = ()) -> dict[str, Path]:
     """``audit.json``, and the table as ``audit.csv``, ``audit.md``, ``audit.tex``. File name -> path."""
-    out = Path(out)
+    out, table = Path(out), audit_table(findings)
     written = {"audit.json": write_json(out / "audit.json", as_json(findings, reruns))}
-    several = len({finding.source for finding in findings}) > 1
-    cells = shown(findings)
-    if several:
-        cells.insert(1, "Rows", cells[tables.GROUP])
-    return written | tables.write(out / "audit", table(findings), cells, CAPTION)
+    if table.cells[GROUP].nunique() > 1:
+        table.cells.insert(1, "Rows", table.cells[GROUP])
+    return written | table.write(out / "audit")

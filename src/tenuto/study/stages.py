@@ -279,7 +279,7 @@ def _write(rows: pd.DataFrame, folder: Path, is_paper: bool, remarks: Sequence[s
         rows, keys = rows.assign(unit=units), ["unit", *keys]
     budgets = [budget for _, budget in rows.groupby(keys, dropna=False)]
     if len(budgets) == 1:
-        return list(paper.write_all(rows, folder, paper_data=is_paper, remarks=remarks).values())
+        return list(paper.write_paper(rows, folder, paper_data=is_paper, remarks=remarks).values())
     lines = []
     for budget in budgets:
         line = run_metrics(budget)

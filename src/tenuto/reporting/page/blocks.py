@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from tenuto.analysis.words import NOTHING
 from tenuto.reporting.figures.style import svg_uri
-from tenuto.reporting.tables import GROUP
+from tenuto.reporting.tables import GROUP, Columns, text_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,41 +149,49 @@ def picture(figure: Figure, alt: str, caption: str, scrolls: bool = False) -> Pi
     return Picture(svg_uri(figure), alt, caption, width, height, scrolls)
 
 
-def table(cells: pd.DataFrame, caption: str, words: Sequence[str] = ()) -> TableBlock:
+def table(
+    cells: pd.DataFrame, caption: str, words: Sequence[str] = (), marked: str | None = None
+) -> TableBlock:
     """Text cells as a table, without the column that groups lines.
 
     Args:
-        cells: As the ``show_`` functions of `tenuto.reporting.tables` return them.
+        cells: As `tenuto.reporting.tables.text_cells` returns them.
         caption: What the table shows.
         words: Columns aligned left, besides the first.
+        marked: A column whose words have a style, such as verdicts.
     """
     shown = cells.drop(columns=GROUP, errors="ignore")
-    return TableBlock(
-        caption,
-        tuple(map(str, shown.columns)),
-        tuple(place == 0 or name in words for place, name in enumerate(shown.columns)),
-        tuple(tuple(Cell(str(cell)) for cell in line) for line in shown.itertuples(index=False)),
+    names = tuple(map(str, shown.columns))
+    lines = tuple(
+        tuple(
+            Cell(str(cell), mark=str(cell).lower() if name == marked else "")
+            for name, cell in zip(names, line, strict=True)
+        )
+        for line in shown.itertuples(index=False)
     )
+    return TableBlock(caption, names, tuple(name in (names[0], *words) for name in names), lines)
 
 
-def sortable(values: pd.DataFrame, caption: str, patterns: Mapping[str, str]) -> TableBlock:
-    """Values as a table that a reader can sort by their full digits.
+def sortable(numbers: pd.DataFrame, caption: str, columns: Columns) -> TableBlock:
+    """Numbers as a table that a reader can sort by their full digits.
 
     Args:
-        values: Words and numbers.
+        numbers: In full digits.
         caption: What the table shows.
-        patterns: Column -> how its numbers are printed; the other columns hold words.
+        columns: Those without a format hold words.
     """
+    words = [heading for heading, (_, form) in columns.items() if not form]
+    shown = table(text_cells(numbers, columns), caption, words)
+    sort_keys = zip(*(numbers[name] for name, _ in columns.values()), strict=True)
     lines = tuple(
-        tuple(_cell(value, patterns.get(str(name))) for name, value in line.items())
-        for line in values.to_dict("records")
+        tuple(
+            cell if is_words else dataclasses.replace(cell, sort=_sort_key(value))
+            for cell, value, is_words in zip(line, values, shown.words, strict=True)
+        )
+        for line, values in zip(shown.lines, sort_keys, strict=True)
     )
-    names = tuple(map(str, values.columns))
-    return TableBlock(caption, names, tuple(name not in patterns for name in names), lines, sortable=True)
+    return dataclasses.replace(shown, lines=lines, sortable=True)
 
 
-def _cell(value: Any, pattern: str | None) -> Cell:
-    if pattern is None:
-        return Cell(str(value))
-    number = float(value)
-    return Cell(NOTHING) if math.isnan(number) else Cell(format(number, pattern), repr(number))
+def _sort_key(value: float) -> str:
+    return repr(float(value)) if math.isfinite(value) else ""

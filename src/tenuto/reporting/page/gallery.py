@@ -5,30 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tenuto.analysis.words import NOTHING
+import pandas as pd
+
 from tenuto.reporting.figures import clip as clips
 from tenuto.reporting.figures.style import coloured
-from tenuto.reporting.page.blocks import Cell, ClipBlock, Player, Section, TableBlock, picture
-from tenuto.reporting.page.inside import CAPTIONS, player, predicted
+from tenuto.reporting.page.blocks import ClipBlock, Section, TableBlock, sortable
+from tenuto.reporting.page.clips import clip_block, player
+from tenuto.reporting.tables import Columns
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
-HEADINGS = (
-    "System",
-    "Run",
-    "Clip",
-    "Budget",
-    "Emotions move by",
-    "Moves most",
-    "SNR",
-    "Noise to mask",
-    "Score",
-)
-WORD_COLUMNS = 4
-"""How many of them hold words, besides the one that moves most."""
+CLIP_COLUMNS: Columns = {
+    "System": ("system", ""),
+    "Run": ("run", ""),
+    "Clip": ("clip", ""),
+    "Budget": ("budget", ""),
+    "Emotions move by": ("moved", ".3f"),
+    "Moves most": ("most", ""),
+    "SNR": ("snr_db", clips.decibels),
+    "Noise to mask": ("nmr_db", clips.decibels),
+    "Score": ("perceptual", ".2f"),
+}
+"""The table of clips as text cells."""
 
 
 @dataclass(frozen=True)
@@ -75,60 +76,40 @@ def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> Gallery
         "very annoying.",
         *remarks,
     )
-    return GalleryPage(f"Attacked clips of {', '.join(names)}", introduction, _table(shown), tuple(sections))
+    caption = "What the attacks do to the predictions, and how audible they are. Click a heading to sort."
+    numbers = pd.DataFrame([_line(one.resynthesis) for one in shown])
+    table = sortable(numbers, caption, CLIP_COLUMNS)
+    return GalleryPage(f"Attacked clips of {', '.join(names)}", introduction, table, tuple(sections))
 
 
 def _clip(one: Shown) -> ClipBlock:
     resynthesis = one.resynthesis
-    effect, most = resynthesis.effect, clips.most_moved(resynthesis)
+    most = clips.most_moved(resynthesis)
     before, after = (resynthesis.emotions[state][most] for state in ("before", "after"))
-    return ClipBlock(
-        title=f"{resynthesis.system} ({resynthesis.run})",
-        sentences=(
-            f"The emotions move by {effect['after']:.3f}; {most} moves most, from {before:z.2f} to {after:z.2f}.",
-            clips.sentence(resynthesis),
-        ),
-        player=_player(resynthesis),
-        picture=picture(
-            clips.clip_figure(resynthesis, one.scale),
-            clips.words(resynthesis),
-            f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
-            scrolls=True,
-        ),
-        table=predicted(resynthesis),
+    moved = (
+        f"The emotions move by {resynthesis.effect['after']:.3f}; {most} moves most, from {before:z.2f} to "
+        f"{after:z.2f}."
     )
-
-
-def _player(resynthesis: Resynthesis) -> Player:
-    louder = 20 * math.log10(resynthesis.difference_gain)
     labels = {
         "before": "Before the attack",
         "after": "After the attack",
-        "amplified": f"Difference, {louder:.0f} dB louder",
+        "amplified": f"Difference, {20 * math.log10(resynthesis.difference_gain):.0f} dB louder",
     }
-    return player(resynthesis, f"Clip {resynthesis.clip}, {resynthesis.system}", labels)
+    sounds = player(resynthesis, f"Clip {resynthesis.clip}, {resynthesis.system}", labels)
+    return clip_block(resynthesis, f"{resynthesis.system} ({resynthesis.run})", [moved], sounds, one.scale)
 
 
-def _table(shown: Sequence[Shown]) -> TableBlock:
-    lines = tuple(_line(one.resynthesis) for one in shown)
-    words = (True,) * WORD_COLUMNS + (False, True) + (False,) * (len(HEADINGS) - WORD_COLUMNS - 2)
-    caption = "What the attacks do to the predictions, and how audible they are. Click a heading to sort."
-    return TableBlock(caption, HEADINGS, words, lines, sortable=True)
-
-
-def _line(resynthesis: Resynthesis) -> tuple[Cell, ...]:
-    most, moved, score = clips.most_moved(resynthesis), resynthesis.effect["after"], resynthesis.perceptual
+def _line(resynthesis: Resynthesis) -> dict[str, Any]:
+    most, score = clips.most_moved(resynthesis), resynthesis.perceptual
     change = resynthesis.emotions["after"][most] - resynthesis.emotions["before"][most]
-    return (
-        *(Cell(text) for text in (resynthesis.system, resynthesis.run, resynthesis.clip)),
-        Cell(clips.budget(resynthesis)),
-        Cell(f"{moved:.3f}", repr(moved)),
-        Cell(f"{most} {change:+z.2f}".replace("-", "−")),
-        _decibels(resynthesis.snr_db),
-        _decibels(resynthesis.nmr_db),
-        Cell(NOTHING) if score is None else Cell(f"{score:.2f}", repr(score)),
-    )
-
-
-def _decibels(value: float) -> Cell:
-    return Cell(clips.decibels(value), repr(value) if math.isfinite(value) else "")
+    return {
+        "system": resynthesis.system,
+        "run": resynthesis.run,
+        "clip": resynthesis.clip,
+        "budget": clips.budget(resynthesis),
+        "moved": resynthesis.effect["after"],
+        "most": f"{most} {change:+z.2f}".replace("-", "−"),
+        "snr_db": resynthesis.snr_db,
+        "nmr_db": resynthesis.nmr_db,
+        "perceptual": math.nan if score is None else score,
+    }

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from tenuto import metrics
-from tenuto.analysis import words
 from tenuto.analysis.systems import ordered_systems, rating_scale, run_metrics
-from tenuto.config import SYSTEMS
-from tenuto.reporting.figures import clip as clips
+from tenuto.reporting.figures.clip import most_moved
 from tenuto.reporting.figures.explanation import concept_figure, intervention_figure
 from tenuto.reporting.figures.style import DRAWN_SCALE
-from tenuto.reporting.page.blocks import (
-    Block,
-    Cell,
-    ClipBlock,
-    Player,
-    PlayerSound,
-    Section,
-    TableBlock,
-    Text,
-    audio_uri,
-    picture,
-    points,
-    sortable,
-)
+from tenuto.reporting.page.blocks import Block, ClipBlock, Player, Section, Text, picture, points, sortable
+from tenuto.reporting.page.clips import clip_block, has_named_concepts, player
 from tenuto.reporting.page.inputs import PageInputs, Weights
+from tenuto.reporting.tables import Columns
 from tenuto.store.rows import concept_names, values_of
 
 if TYPE_CHECKING:
     from tenuto.evaluation.resynthesised_clip import Resynthesis
 
 SOUND_LABELS = {"before": "Before the attack", "after": "After the attack", "difference": "Difference alone"}
-CAPTIONS = {
-    True: "Noise-to-mask ratio: power of the change over the masking threshold; red can be audible.",
-    False: "Changes in standard deviations (std) of the normalised log spectrogram.",
-}
-"""Below the picture of a clip whose attacked waveform is played, and of one whose attack was rendered to sound."""
 
 
 def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +32,7 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for system in ordered_systems(rows):
-        if not _named_concepts(system):
+        if not has_named_concepts(system):
             continue
         own = rows[rows["system"] == system]
         for name in concept_names(rows):
@@ -109,16 +89,18 @@ def _intervention(run: str, rows: pd.DataFrame) -> Block:
     )
 
 
-GAIN_COLUMNS = {
-    "Head gain": ".2f",
-    "Rank": ".0f",
-    "Moves by": ".3f",
-    "Clips differ by": ".3f",
-    "Quotient": ".2f",
-    "Added MAE": "+z.3f",
-    "r after": "z.3f",
+GAIN_COLUMNS: Columns = {
+    "Run": ("folder", ""),
+    "System": ("system", ""),
+    "Head gain": ("largest", ".2f"),
+    "Rank": ("rank", ".0f"),
+    "Moves by": ("moved", ".3f"),
+    "Clips differ by": ("spread", ".3f"),
+    "Quotient": ("quotient", ".2f"),
+    "Added MAE": ("added", "+z.3f"),
+    "r after": ("adversarial_corr_avg", "z.3f"),
 }
-"""Numbers of the table of head gains, and how they are printed."""
+"""The table of head gains as text cells."""
 
 
 def gain(inputs: PageInputs) -> Section | str:
@@ -128,15 +110,12 @@ def gain(inputs: PageInputs) -> Section | str:
         return f"Head gain: {' '.join(remarks) or 'these runs have no checkpoint.'}"
     lines = []
     for line in run_metrics(inputs.rows).to_dict("records"):
-        own = inputs.rows[inputs.rows["run"] == line["folder"]]
         if (head := inputs.gains.get(str(line["folder"]))) is not None:
-            moved, spread = movement(own)
-            numbers = (
-                *(head["largest"], head["rank"], moved, spread, moved / spread if spread else math.nan),
-                *(line["adversarial_mae"] - line["clean_mae"], line["adversarial_corr_avg"]),
-            )
-            about = {"Run": line["folder"], "System": line["system"]}
-            lines.append(about | dict(zip(GAIN_COLUMNS, numbers, strict=True)))
+            moved, spread = movement(inputs.rows[inputs.rows["run"] == line["folder"]])
+            quotient = moved / spread if spread else math.nan
+            added = line["adversarial_mae"] - line["clean_mae"]
+            measured = {"moved": moved, "spread": spread, "quotient": quotient, "added": added}
+            lines.append(line | dict(head) | measured)
     caption = (
         "Head gain and robustness. Gain: the largest singular value of the linear layers, which bounds the "
         "change of the emotions per change of the features; rank: how many directions of the features they see. "
@@ -166,15 +145,6 @@ def _player(resynthesis: Resynthesis) -> Player:
     return player(resynthesis, f"Clip {resynthesis.clip}", SOUND_LABELS)
 
 
-def player(resynthesis: Resynthesis, title: str, labels: Mapping[str, str]) -> Player:
-    """Sounds of a clip, each with its label."""
-    sounds = (
-        PlayerSound(label, f"{title}: {label[0].lower()}{label[1:]}", audio_uri(resynthesis.sound(which)))
-        for which, label in labels.items()
-    )
-    return Player(title, tuple(sounds))
-
-
 def gallery(inputs: PageInputs) -> Section | str:
     """Clips to see and to hear."""
     remarks = inputs.remarks_on("gallery")
@@ -195,48 +165,15 @@ def gallery(inputs: PageInputs) -> Section | str:
     return Section("gallery", "Clips to see and hear", (introduction, *points(remarks), *clips))
 
 
-def runs_to_show(rows: pd.DataFrame) -> list[str]:
-    """Runs in the order in which their clips are worth a look: named concepts first, then by seed and name."""
-    named = rows[["run", "system", "seed"]].drop_duplicates()
-    free = [not _named_concepts(system) for system in named["system"]]
-    return [str(run) for run in named.assign(free=free).sort_values(["free", "seed", "run"])["run"]]
-
-
-def clips_to_show(rows: pd.DataFrame, count: int) -> list[str]:
-    """Names of ``count`` clips, evenly from the one whose emotions move most to the one whose emotions move least.
-
-    Args:
-        rows: Of one run under one attack, one per clip.
-        count: How many; all where there are fewer.
-    """
-    change = values_of(rows, "adversarial") - values_of(rows, "clean")
-    order = np.argsort(-np.linalg.norm(change, axis=1), kind="stable")
-    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    return [str(rows["clip"].iloc[place]) for place in order[places]]
-
-
-def _named_concepts(system: str) -> bool:
-    """Whether a system's units were trained to be concepts; systems that are not the study's may have any."""
-    return system not in SYSTEMS or SYSTEMS[system].task_loss_weight < 1
-
-
 def _clip(resynthesis: Resynthesis, inputs: PageInputs, with_player: bool) -> ClipBlock:
-    reason = [] if inputs.weights is None else [because_of(resynthesis, inputs.weights)]
     effect = resynthesis.effect
     way = "in 16 bits" if resynthesis.is_played else "through sound"
-    moved = f"The emotions move by {effect['after']:.3f}, {way} by {effect['heard']:.3f}."
-    return ClipBlock(
-        title=f"Clip {resynthesis.clip}",
-        sentences=(moved, *reason, clips.sentence(resynthesis)),
-        player=_player(resynthesis) if with_player else None,
-        picture=picture(
-            clips.clip_figure(resynthesis, rating_scale(inputs.rows, inputs.data) or DRAWN_SCALE),
-            clips.words(resynthesis),
-            f"{clips.title(resynthesis)}. {CAPTIONS[resynthesis.is_played]}",
-            scrolls=True,
-        ),
-        table=predicted(resynthesis),
-    )
+    sentences = [f"The emotions move by {effect['after']:.3f}, {way} by {effect['heard']:.3f}."]
+    if inputs.weights is not None:
+        sentences.append(because_of(resynthesis, inputs.weights))
+    sounds = _player(resynthesis) if with_player else None
+    scale = rating_scale(inputs.rows, inputs.data) or DRAWN_SCALE
+    return clip_block(resynthesis, f"Clip {resynthesis.clip}", sentences, sounds, scale)
 
 
 def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
@@ -249,7 +186,7 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
         resynthesis.emotions["after"],
         resynthesis.concepts or {},
     )
-    emotion = clips.most_moved(resynthesis)
+    emotion = most_moved(resynthesis)
     parts = {
         name: weight * (units["after"][name] - units["before"][name])
         for name, weight in weights[emotion].items()
@@ -261,17 +198,3 @@ def because_of(resynthesis: Resynthesis, weights: Weights) -> str:
     return (
         f"{emotion} {before[emotion]:z.2f} → {after[emotion]:z.2f}, {change:+z.2f}: {', '.join(largest + others)}."
     ).replace("-", "−")
-
-
-def predicted(resynthesis: Resynthesis) -> TableBlock:
-    """Emotions and concepts of a clip in every state."""
-    names = {"annotation": "label"} | clips.shown(resynthesis)
-    lines = []
-    for states in (resynthesis.emotions, resynthesis.concepts or {}):
-        for name in states.get("before", {}):
-            values = [states.get(state, {}).get(name) for state in names]
-            shown = (words.NOTHING if value is None else f"{value:z.3f}" for value in values)
-            lines.append(tuple(Cell(text) for text in (name.replace("_", " "), *shown)))
-    caption = f"What {resynthesis.run} predicts of clip {resynthesis.clip}."
-    headings = tuple(name.capitalize() for name in names.values())
-    return TableBlock(caption, ("", *headings), (True, *[False] * len(headings)), tuple(lines))

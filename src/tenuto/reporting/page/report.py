@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,7 +29,6 @@ from tenuto.evaluation.audit.findings import (
     count_verdicts,
     missing_checks,
 )
-from tenuto.files import followed, write_text
 from tenuto.reporting.comparison import tested_pairs
 from tenuto.reporting.figures import style
 from tenuto.reporting.figures.smc2025 import overview
@@ -256,13 +254,12 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
 
 def _overview(inputs: PageInputs) -> Picture:
     means = sentences.run_means(inputs.rows).means
-    errors = "; ".join(
-        f"{name} from {before:.3f} to {after:.3f}"
-        for name, before, after in zip(means.index, means["clean_mae"], means["mae"], strict=True)
-    )
-    correlations = "; ".join(
-        f"{name} from {number(before, 'z.2f')} to {number(after, 'z.2f')}"
-        for name, before, after in zip(means.index, means["clean_corr"], means["corr"], strict=True)
+    errors, correlations = (
+        "; ".join(
+            f"{name} from {number(before, form)} to {number(after, form)}"
+            for name, before, after in means[columns].itertuples()
+        )
+        for columns, form in ((["clean_mae", "mae"], ".3f"), (["clean_corr", "corr"], "z.2f"))
     )
     return picture(
         overview(means),
@@ -339,8 +336,3 @@ def _swatches() -> str:
 def _digest(source: str) -> str:
     """How a Content-Security-Policy names an inline source."""
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode('utf-8')).digest()).decode('ascii')}"
-
-
-def write_report(inputs: PageInputs, out: str | Path, date: str = "") -> Path:
-    """Write the report as one HTML file, atomically. Raises `DataError` or `FileError`."""
-    return write_text(followed(out), render(make_page(inputs, date)))

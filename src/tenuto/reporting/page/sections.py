@@ -6,12 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tenuto.analysis import natural as natural_changes, sentences, smc2025, words
 from tenuto.analysis.curves import Curves
-from tenuto.analysis.systems import at_budgets, is_paper_data, ordered_systems, rating_scale, run_metrics
+from tenuto.analysis.systems import (
+    at_budgets,
+    is_paper_data,
+    mean_change,
+    ordered_systems,
+    rating_scale,
+    run_metrics,
+)
 from tenuto.errors import DataError
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
@@ -21,35 +27,43 @@ from tenuto.evaluation.audit.findings import (
     Verdict,
     missing_checks,
 )
-from tenuto.reporting import comparison, tables, verdicts
+from tenuto.reporting import paper, verdicts
+from tenuto.reporting.comparison import comparison_tables
+from tenuto.reporting.curves import corruption_table, curve_table
 from tenuto.reporting.figures import curves as curve_figures, smc2025 as paper_figures
-from tenuto.reporting.page.blocks import (
-    Block,
-    Cell,
-    Points,
-    Section,
-    TableBlock,
-    Text,
-    picture,
-    points,
-    sortable,
-    table,
-)
+from tenuto.reporting.page.blocks import Block, Points, Section, Text, picture, points, sortable, table
 from tenuto.reporting.page.inputs import PageInputs
+from tenuto.reporting.tables import GROUP, Columns, text_cells
 from tenuto.store.budgets import norm_of
 from tenuto.store.natural import GRADED_PROTOCOL
-from tenuto.store.rows import unit_of, values_of
+from tenuto.store.rows import unit_of
 
-RUN_COLUMNS = {
-    "Clean r": "z.3f",
-    "Clean MAE": ".3f",
-    "MAE after": ".3f",
-    "Added": "+z.3f",
-    "r after": "z.3f",
-    "Median L2": ".3g",
-    "Largest entry": ".3g",
+RUN_COLUMNS: Columns = {
+    "Run": ("folder", ""),
+    "System": ("system", ""),
+    "Seed": ("seed", ".0f"),
+    "Protocol": ("protocol", ""),
+    "Norm": ("norm", ""),
+    "Epsilon": ("epsilon", ".4g"),
+    "dB": ("db", "z.3g"),
+    "Unit": ("unit", ""),
+    "Clean r": ("clean_corr_avg", "z.3f"),
+    "Clean MAE": ("clean_mae", ".3f"),
+    "MAE after": ("adversarial_mae", ".3f"),
+    "Added": ("added", "+z.3f"),
+    "r after": ("adversarial_corr_avg", "z.3f"),
+    "Median L2": ("l2", ".3g"),
+    "Largest entry": ("linf", ".3g"),
 }
-"""Numbers of the table of all runs, and how they are printed."""
+"""The table of all runs as text cells."""
+
+NATURAL_COLUMNS: Columns = {
+    "Change": ("change", ""),
+    "System": ("system", ""),
+    "Moves predictions by": ("moved", ".4f"),
+    "MAE after it": ("mae", ".3f"),
+}
+"""The table of natural changes as text cells."""
 
 COMPARED = ("Mean", "Difference", "Pooled t", "Diff.", "Diff.")
 """The column of each table of a comparison without which a line says nothing."""
@@ -57,9 +71,8 @@ COMPARED = ("Mean", "Difference", "Pooled t", "Diff.", "Diff.")
 
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
-    numbers = smc2025.table1(inputs.rows, is_paper_data(inputs.data))
-    caption = tables.caption_table1(inputs.rows, tables.has_paper(numbers))
-    shown = table(tables.show_table1(numbers), f"Table 1. {caption}")
+    table1 = paper.table1(inputs.rows, is_paper_data(inputs.data))
+    shown = table(table1.cells, f"Table 1. {table1.caption}")
     return Section("clean", "Without an attack", (shown, *points(inputs.remarks_on("clean"))))
 
 
@@ -84,10 +97,10 @@ def predictions(inputs: PageInputs) -> Section:
     """Figure 4."""
     seed = smc2025.figure4_seed(inputs.rows)
     names, systems = smc2025.figure4_emotions(inputs.rows), smc2025.figure4_systems(inputs.rows, seed)
-    shown = inputs.rows[(inputs.rows["seed"] == seed) & inputs.rows["system"].isin(systems)]
-    change = np.abs(values_of(shown, "adversarial", names) - values_of(shown, "clean", names))
-    moved = pd.Series(change.mean(axis=1)).groupby(shown["system"].to_numpy()).mean()
-    changes = "; ".join(f"{name} by {moved[name]:.3f}" for name in systems)
+    shown = inputs.rows[inputs.rows["seed"] == seed]
+    changes = "; ".join(
+        f"{name} by {mean_change(shown[shown['system'] == name], names):.3f}" for name in systems
+    )
     alt = (
         f"Predictions over annotations of {' and '.join(names)}, clean clips as crosses, attacked ones as circles. The "
         f"attack moves these predictions, on average: {changes}."
@@ -101,14 +114,13 @@ def predictions(inputs: PageInputs) -> Section:
 
 def statistics(inputs: PageInputs) -> Section:
     """Intervals and tests of the error after the attack and of what the attack adds."""
-    compared, captions = inputs.comparison, comparison.captions(inputs.comparison)
-    blocks: list[Block] = [Text(compared.unit)]
-    for (name, show), value in zip(comparison.COMPARISON_TABLES.items(), COMPARED, strict=True):
-        cells = show(compared)
-        chosen = cells[(cells[tables.GROUP] != "clean") & (cells[value] != words.NOTHING)]
+    blocks: list[Block] = [Text(inputs.comparison.unit)]
+    for compared, value in zip(comparison_tables(inputs.comparison).values(), COMPARED, strict=True):
+        cells = compared.cells
+        chosen = cells[(cells[GROUP] != "clean") & (cells[value] != words.NOTHING)]
         if len(chosen):
-            blocks.append(table(chosen, captions[name], ("Error",)))
-    blocks += points(compared.remarks)
+            blocks.append(table(chosen, compared.caption, ("Error",)))
+    blocks += points(inputs.comparison.remarks)
     return Section("statistics", "Are the differences significant?", tuple(blocks))
 
 
@@ -131,6 +143,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
         f"{axis.short(line['largest_epsilon'])}"
         for line in measured.summary.to_dict("records")
     )
+    summary = curve_table(measured)
     size = f"{axis.title[0].lower()}{axis.title[1:]}" if axis.in_db else "size of the perturbation"
     blocks: list[Block] = [
         picture(
@@ -139,7 +152,7 @@ def _curve_blocks(measured: Curves) -> list[Block]:
             f"Error (above) and movement of predictions (below) by {size}, {measured.protocol}. Bands are 95 % "
             "bootstrap intervals, rings clean errors.",
         ),
-        table(tables.show_curves(measured), tables.caption_curves(measured), ("Natural",)),
+        table(summary.cells, summary.caption, ("Natural",)),
     ]
     if len(measured.emotions):
         ends = measured.emotions[measured.emotions["epsilon"] == measured.emotions["epsilon"].max()]
@@ -166,20 +179,11 @@ def natural(inputs: PageInputs) -> Section | str:
     blocks: list[Block] = []
     if not is_graded.all():
         means = natural_changes.natural_means(natural_changes.summary(inputs.natural[~is_graded]))
-        cells = pd.DataFrame(
-            {
-                "Change": means["change"],
-                "System": means["system"],
-                "Moves predictions by": [f"{value:.4f}" for value in means["moved"]],
-                "MAE after it": [f"{value:.3f}" for value in means["mae"]],
-            },
-            dtype=str,
-        )
         caption = (
             "Mean absolute change of a prediction, and MAE, under natural changes of the music; means over runs. An "
             "attack is informative where it moves predictions further than this."
         )
-        blocks.append(table(cells, caption, ("System",)))
+        blocks.append(table(text_cells(means, NATURAL_COLUMNS), caption, ("System",)))
     if is_graded.any():
         blocks.append(_corruption(inputs.natural[is_graded], inputs.comparison.settings.draws))
     blocks += points(remarks)
@@ -189,10 +193,10 @@ def natural(inputs: PageInputs) -> Section | str:
 def _corruption(rows: pd.DataFrame, draws: int) -> Block:
     """The corruption error of every system, or why there is none."""
     try:
-        errors = natural_changes.corruption(rows[rows["split"] == "test"], draws)
+        errors = corruption_table(natural_changes.corruption(rows[rows["split"] == "test"], draws))
     except DataError as error:
         return Text(f"No corruption error: {error}")
-    return table(tables.show_corruption(errors), tables.CAPTION_CORRUPTION)
+    return table(errors.cells, errors.caption)
 
 
 def audited(inputs: PageInputs) -> Section | str:
@@ -200,23 +204,17 @@ def audited(inputs: PageInputs) -> Section | str:
     if not inputs.findings:
         reason = " ".join(inputs.remarks_on("audit"))
         return f"Audit: {reason or 'not made. Run `tenuto audit STUDY`.'}"
-    headings = ("Verdict", "Check", "Question", "Result", "Value", "Threshold")
     recorded = [finding for finding in inputs.findings if finding.verdict is not Verdict.NOT_RECORDED]
-    lines = tuple(
-        (
-            Cell(str(finding.verdict), mark=str(finding.verdict).lower()),
-            *(Cell(text) for text in (finding.check, finding.question, finding.sentence)),
-            *(Cell(verdicts.number(value)) for value in (finding.value, finding.threshold)),
-        )
-        for finding in sorted(recorded, key=lambda finding: -SEVERITY.index(finding.verdict))
-    )
+    recorded.sort(key=lambda finding: -SEVERITY.index(finding.verdict))
+    cells = verdicts.audit_table(recorded).cells
+    cells = cells[["Verdict", "Check", "Question", "Result", "Value", "Threshold"]]
     caption = f"Audit of {inputs.protocol}. {verdicts.CAPTION} docs/audit.md has a page on every check."
     blocks: list[Block] = [
         Text(
             f"{verdicts.summary(inputs.findings)}. A FAIL does not mean that a model is not robust. It means that "
             "this result cannot be trusted as it is."
         ),
-        TableBlock(caption, headings, (True, True, True, True, False, False), lines),
+        table(cells, caption, ("Check", "Question", "Result"), marked="Verdict"),
         *_not_made(inputs.findings),
     ]
     return Section("audit", "Can the result be trusted?", tuple(blocks))
@@ -249,35 +247,36 @@ def runs(inputs: PageInputs) -> Section:
     for protocol, rows in inputs.protocols.items():
         for _, part in at_budgets(rows):
             lines += [_run(protocol, own) for _, own in part.groupby("run", sort=True)]
-    patterns = {"Seed": ".0f", "Epsilon": ".4g", "dB": "z.3g", **RUN_COLUMNS}
-    listed = pd.DataFrame(lines)
-    units = listed["Unit"].unique()
+    listed, columns = pd.DataFrame(lines), dict(RUN_COLUMNS)
+    units = listed["unit"].unique()
     if len(units) == 1:
-        listed = listed.drop(columns="Unit")
-    if listed["dB"].isna().all():
-        listed = listed.drop(columns="dB")
+        del columns["Unit"]
+    if listed["db"].isna().all():
+        del columns["dB"]
     unit = words.long_unit(units[0]).removesuffix(" (std)") if len(units) == 1 else "the unit of the line"
     caption = (
         "All runs on test clips; the worst case of each clip where a protocol has several attacks. r: mean correlation "
         f"over emotions. Epsilon, median L2, largest entry: of the change, in {unit}. Norm none: without a budget."
     )
-    if "dB" in listed:
+    if "dB" in columns:
         caption += (
             " dB: epsilon in dB, a signal-to-noise ratio (norm snr) or a noise-to-mask ratio (norm masked)."
         )
-    return Section("runs", "All runs", (sortable(listed, caption, patterns),))
+    return Section("runs", "All runs", (sortable(listed, caption, columns),))
 
 
 def _run(protocol: str, own: pd.DataFrame) -> dict[str, Any]:
     """One line of the table of all runs; ``own`` are its clips under one attack."""
     line = run_metrics(own).iloc[0]
-    added = line["adversarial_mae"] - line["clean_mae"]
-    numbers = (
-        *(line["clean_corr_avg"], line["clean_mae"], line["adversarial_mae"], added),
-        *(line["adversarial_corr_avg"], own["l2"].median(), own["linf"].max()),
-    )
-    about = {"Run": line["folder"], "System": line["system"], "Seed": line["seed"]}
     norm, epsilon = norm_of(str(own["norm"].iloc[0])), float(own["epsilon"].iloc[0])
-    decibels = norm.value(epsilon) if norm.in_db else math.nan
-    budget = {"Norm": norm.name, "Epsilon": epsilon, "dB": decibels, "Unit": unit_of(own)}
-    return {**about, "Protocol": protocol, **budget, **dict(zip(RUN_COLUMNS, numbers, strict=True))}
+    return {
+        **line,
+        "protocol": protocol,
+        "norm": norm.name,
+        "epsilon": epsilon,
+        "db": norm.value(epsilon) if norm.in_db else math.nan,
+        "unit": unit_of(own),
+        "added": line["adversarial_mae"] - line["clean_mae"],
+        "l2": own["l2"].median(),
+        "linf": own["linf"].max(),
+    }
