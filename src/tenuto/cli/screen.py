@@ -330,9 +330,9 @@ def print_clips(result: ClipsShown) -> None:
 
 def _clip_table(resynthesis: Resynthesis) -> Table:
     """Emotions and concepts of one clip, before and after."""
-    from tenuto.reporting.figures.clip import shown, title
+    from tenuto.reporting.figures.clip import state_names, title
 
-    names = shown(resynthesis)
+    names = state_names(resynthesis)
     headings = ["annotation", *(text.replace(", ", ",\n") for text in names.values())]
     table = grid(title(resynthesis), "", *headings, names=[""])
     for states in (resynthesis.emotions, resynthesis.concepts or {}):

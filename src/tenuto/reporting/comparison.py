@@ -78,10 +78,10 @@ def comparison_tables(comparison: Comparison) -> dict[str, ResultTable]:
     tables = {}
     for name, headings in COMPARISON_TABLES.items():
         numbers = getattr(comparison, "pairs" if name == "pooled" else name)
-        named = numbers.assign(error=numbers["quantity"].map(QUANTITIES))
+        with_errors = numbers.assign(error=numbers["quantity"].map(QUANTITIES))
         if "Pair" in headings:
-            named["pair"] = numbers["first"] + ":" + numbers["second"]
-        cells = text_cells(named, {heading: COMPARISON_COLUMNS[heading] for heading in headings})
+            with_errors["pair"] = numbers["first"] + ":" + numbers["second"]
+        cells = text_cells(with_errors, {heading: COMPARISON_COLUMNS[heading] for heading in headings})
         cells = cells.rename(columns=lambda heading: ends.get(heading.removesuffix(" (short)"), heading))
         tables[name] = ResultTable(cells, captions[name], numbers)
     return tables
@@ -147,9 +147,9 @@ def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]
     Tables are CSV in full digits, Markdown and LaTeX; ``stats_pooled`` has the pooled tests of ``stats_pairs.csv`` as
     Markdown and LaTeX. The figure is ``stats_tradeoff`` as PNG and PDF. Returns file name -> path.
     """
-    written: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name, table in comparison_tables(comparison).items():
         captioned = dataclasses.replace(table, caption=f"{table.caption} {comparison.unit}")
         kinds = ("md", "tex") if name == "pooled" else ("csv", "md", "tex")
-        written |= captioned.write(Path(out) / f"stats_{name}", kinds)
-    return written | save_figure(tradeoff(comparison), Path(out) / "stats_tradeoff")
+        paths |= captioned.write(Path(out) / f"stats_{name}", kinds)
+    return paths | save_figure(tradeoff(comparison), Path(out) / "stats_tradeoff")

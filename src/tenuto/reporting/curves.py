@@ -77,8 +77,8 @@ def _sizes(axis: Norm, line: Mapping[Any, Any], largest: str) -> str:
     if np.isnan(ends).any():
         return ""
     beyond = f"{'<' if axis.falls else '>'} {largest}"
-    shown = (beyond if np.isinf(end) else _size(axis, end) for end in ends)
-    return f" ({' to '.join(shown)})".replace(" dB", "")
+    texts = (beyond if np.isinf(end) else _size(axis, end) for end in ends)
+    return f" ({' to '.join(texts)})".replace(" dB", "")
 
 
 def _estimate(line: Mapping[Any, Any], name: str) -> str:
@@ -135,17 +135,17 @@ def write_curves(curves: Curves, out: str | Path) -> dict[str, Path]:
         corruption error are the same for all.
     """
     out = Path(out)
-    written: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     numbers = {"natural": curves.natural, "corruption": curves.corruption}
     for one in curves.by_norm:
         ending = f"-{one.axis.file_name}" if curves.others else ""
-        written |= curve_table(one).write(out / f"summary{ending}")
-        written |= save_figure(curve_figure(one), out / f"curve{ending}")
+        paths |= curve_table(one).write(out / f"summary{ending}")
+        paths |= save_figure(curve_figure(one), out / f"curve{ending}")
         if len(one.emotions):
-            written |= save_figure(emotion_figure(one), out / f"emotions{ending}")
+            paths |= save_figure(emotion_figure(one), out / f"emotions{ending}")
         parts = {"curve": one.runs, "bands": one.bands, "emotions": one.emotions}
         numbers |= {f"{name}{ending}": table for name, table in parts.items()}
     for name, table in numbers.items():
         if len(table):
-            written[f"{name}.csv"] = write_csv(out / f"{name}.csv", table)
-    return dict(sorted(written.items()))
+            paths[f"{name}.csv"] = write_csv(out / f"{name}.csv", table)
+    return dict(sorted(paths.items()))

@@ -55,7 +55,7 @@ def optimality_tables(result: Optimality) -> dict[str, ResultTable]:
 
 def write_optimality(result: Optimality, out: str | Path) -> dict[str, Path]:
     """Write the tables ``optimality`` and ``missed`` as CSV and Markdown. File name -> path."""
-    written: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name, table in optimality_tables(result).items():
-        written |= table.write(Path(out) / name, ("csv", "md"))
-    return written
+        paths |= table.write(Path(out) / name, ("csv", "md"))
+    return paths

@@ -129,7 +129,7 @@ def _write_figure4(
     rows: pd.DataFrame, out: Path, seed: int | None, emotions: Sequence[str] | None
 ) -> dict[str, Path]:
     chosen = selection(rows)
-    used = smc2025.figure4_seed(chosen, seed)
-    shown = smc2025.figure4_emotions(chosen) if emotions is None else smc2025.check_emotions(chosen, emotions)
-    figure = figure4(chosen, used, shown, smc2025.figure4_systems(chosen, used))
+    seed_used = smc2025.figure4_seed(chosen, seed)
+    names = smc2025.figure4_emotions(chosen) if emotions is None else smc2025.check_emotions(chosen, emotions)
+    figure = figure4(chosen, seed_used, names, smc2025.figure4_systems(chosen, seed_used))
     return save_figure(figure, out / "figure4")

@@ -94,9 +94,9 @@ def probability(p: float) -> str:
     return format(p, ".3e" if p < 1e-3 else ".4f")
 
 
-def markdown(shown: pd.DataFrame, caption: str) -> str:
+def markdown(cells: pd.DataFrame, caption: str) -> str:
     """A Markdown table with its caption below; text cells, first column to the left, others to the right."""
-    printed = shown.drop(columns=GROUP, errors="ignore")
+    printed = cells.drop(columns=GROUP, errors="ignore")
     lines = [list(map(escape_markdown, printed.columns)), ["---", *["---:"] * (printed.shape[1] - 1)]]
     lines += [[escape_markdown(str(cell)) for cell in line] for line in printed.itertuples(index=False)]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -112,10 +112,10 @@ def escape_markdown(text: str) -> str:
     return printable(text, exceptions="\n\r").translate(_MARKDOWN)
 
 
-def latex(shown: pd.DataFrame, caption: str) -> str:
+def latex(cells: pd.DataFrame, caption: str) -> str:
     """A LaTeX table (package booktabs) with its caption; a rule wherever the group changes."""
-    printed = shown.drop(columns=GROUP, errors="ignore")
-    groups = list(shown[GROUP]) if GROUP in shown else [""] * len(shown)
+    printed = cells.drop(columns=GROUP, errors="ignore")
+    groups = list(cells[GROUP]) if GROUP in cells else [""] * len(cells)
     lines = [_latex_line(list(printed.columns)), r"\midrule"]
     for position, line in enumerate(printed.itertuples(index=False)):
         if position and groups[position] != groups[position - 1]:
@@ -148,5 +148,5 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("a_b ± 5 %")
     'a\\_b $\\pm$ 5 \\%'
     """
-    shown = printable(text, exceptions="\n\r")
-    return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), shown, flags=re.DOTALL)
+    text_shown = printable(text, exceptions="\n\r")
+    return re.sub(".", lambda match: _LATEX.get(match[0], match[0]), text_shown, flags=re.DOTALL)

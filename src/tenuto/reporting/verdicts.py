@@ -48,12 +48,12 @@ RERUN_COLUMNS = (
 def audit_table(findings: Sequence[Finding]) -> ResultTable:
     """One line per finding; the cells have the question of its check too."""
     numbers = pd.DataFrame([finding.as_json() for finding in findings], columns=list(FINDING_NUMBERS))
-    named = numbers.assign(
+    with_names = numbers.assign(
         # Unlike JSON, cells show a value that is infinite.
         value=pd.Series([finding.value for finding in findings], dtype=float),
         question=[finding.question for finding in findings],
     )
-    return ResultTable(text_cells(named, FINDING_COLUMNS), CAPTION, numbers)
+    return ResultTable(text_cells(with_names, FINDING_COLUMNS), CAPTION, numbers)
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -77,7 +77,7 @@ def as_json(findings: Sequence[Finding], reruns: Sequence[Rerun] = ()) -> dict[s
 def write(findings: Sequence[Finding], out: str | Path, reruns: Sequence[Rerun] = ()) -> dict[str, Path]:
     """``audit.json``, and the table as ``audit.csv``, ``audit.md``, ``audit.tex``. File name -> path."""
     out, table = Path(out), audit_table(findings)
-    written = {"audit.json": write_json(out / "audit.json", as_json(findings, reruns))}
+    paths = {"audit.json": write_json(out / "audit.json", as_json(findings, reruns))}
     if table.cells[GROUP].nunique() > 1:
         table.cells.insert(1, "Rows", table.cells[GROUP])
-    return written | table.write(out / "audit")
+    return paths | table.write(out / "audit")

@@ -27,10 +27,10 @@ def attribution_figure(attribution: Attribution) -> Figure:
     Args:
         attribution: See `tenuto.evaluation.attribution`.
     """
-    moved = attribution.moved
+    change = attribution.moved
     maps = {f"{attribution.method}": attribution.values}
-    if moved is not None:
-        maps["after the attack on the attribution"] = moved.values
+    if change is not None:
+        maps["after the attack on the attribution"] = change.values
     figure = style.new_figure(8.4, 1.0 + 1.7 * (1 + len(maps)))
     title = f"{attribution.source}, {attribution.run}: {attribution.output} {attribution.prediction:.3f}"
     figure.suptitle(style.fitted(figure, title, 10), fontsize=10)

@@ -72,10 +72,10 @@ def _between(axes: Axes, lines: pd.DataFrame, colour: str, label: str) -> None:
         # Without a perturbation both lines meet in the error of the smoothed model.
         places = pd.concat([pd.Series([0.0]), lines["radius"]])
         clean = lines[:1].assign(certified_mae=lines["clean_mae"], attacked_mae=lines["clean_mae"])
-    drawn = pd.concat([clean, lines])
-    axes.plot(places, drawn["certified_mae"], "o-", label=f"{label}: certificate", **line)
+    curves = pd.concat([clean, lines])
+    axes.plot(places, curves["certified_mae"], "o-", label=f"{label}: certificate", **line)
     if lines["attacked_mae"].notna().any():
-        axes.plot(places, drawn["attacked_mae"], "o--", label=f"{label}: attack", **line)
+        axes.plot(places, curves["attacked_mae"], "o--", label=f"{label}: attack", **line)
         axes.fill_between(
-            places, drawn["attacked_mae"], drawn["certified_mae"], color=colour, alpha=0.13, linewidth=0
+            places, curves["attacked_mae"], curves["certified_mae"], color=colour, alpha=0.13, linewidth=0
         )

@@ -28,7 +28,7 @@ AUDIBLE_DB = 20
 TICKS_HZ = (100, 200, 500, 1000, 2000, 5000, 10000)
 
 
-def shown(resynthesis: Resynthesis) -> dict[str, str]:
+def state_names(resynthesis: Resynthesis) -> dict[str, str]:
     """The states that are drawn, and their names: an attacked waveform is only rounded to 16 bits."""
     return STATE_NAMES | {"heard": "after, in 16 bits"} if resynthesis.is_played else STATE_NAMES
 
@@ -90,13 +90,13 @@ def sentence(resynthesis: Resynthesis) -> str:
     )
     if not math.isfinite(resynthesis.snr_db):
         return f"{effect}; in 16 bits there is nothing of it to hear."
-    heard = [
+    parts = [
         f"signal-to-noise ratio {decibels(resynthesis.snr_db)}",
         f"largest noise-to-mask ratio {decibels(resynthesis.nmr_db)}",
     ]
     if resynthesis.perceptual is not None:
-        heard.append(f"perceptual score {resynthesis.perceptual:.2f} of 5 (5 is inaudible)")
-    return f"{effect}. What is played: {', '.join(heard)}."
+        parts.append(f"perceptual score {resynthesis.perceptual:.2f} of 5 (5 is inaudible)")
+    return f"{effect}. What is played: {', '.join(parts)}."
 
 
 def words(resynthesis: Resynthesis) -> str:
@@ -113,7 +113,7 @@ def words(resynthesis: Resynthesis) -> str:
     )
     return (
         f"Log spectrograms of clip {resynthesis.clip} before and after the attack and {third}; marks of its "
-        f"emotions before, after, and {shown(resynthesis)['heard']}.{where} {most} moves most, from "
+        f"emotions before, after, and {state_names(resynthesis)['heard']}.{where} {most} moves most, from "
         f"{before[most]:z.2f} to {after[most]:z.2f}. {sentence(resynthesis)}"
     )
 
@@ -232,7 +232,7 @@ def _changes(
     """A line per emotion or concept, from its prediction before the attack to that after it, on the rating scale."""
     colour, names, labels = (
         style.system_colour(resynthesis.system),
-        shown(resynthesis),
+        state_names(resynthesis),
         list(states["before"]),
     )
     places = np.arange(len(labels))[::-1]
@@ -245,12 +245,12 @@ def _changes(
     axes.hlines(places, values["before"], values["after"], color=colour, linewidth=2, alpha=0.6)
     for state, mark in marks.items():
         axes.plot(values[state], places, linestyle="none", label=names[state], **mark)
-    drawn = [value for state in marks for value in values[state]]
+    heights = [value for state in marks for value in values[state]]
     if "annotation" in values:
         ratings = values["annotation"]
         axes.vlines(ratings, places - 0.35, places + 0.35, color=style.INK, linewidth=1.6, label="annotation")
-        drawn += ratings
+        heights += ratings
     axes.set_yticks(places, [label.replace("_", " ") for label in labels])
     axes.set_ylim(-0.7, len(labels) - 0.3)
-    style.scale_axis(axes, drawn, scale)
+    style.scale_axis(axes, heights, scale)
     style.open_axes(axes, "x")

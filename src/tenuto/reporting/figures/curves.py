@@ -49,7 +49,7 @@ def curve_figure(curves: Curves) -> Figure:
     levels = [("predict the mean", curves.mean_mae), ("corruption error", corruption)]
     _named_lines(above, [level for level in levels if not math.isnan(level[1])])
     means = natural_means(curves.natural).groupby("change", sort=False)["moved"].mean()
-    _named_lines(below, [(str(change), float(moved)) for change, moved in means.items()])
+    _named_lines(below, [(str(change), float(movement)) for change, movement in means.items()])
     style.legend(figure, [above], "upper")
     return figure
 
@@ -73,9 +73,9 @@ def _places(curves: Curves, epsilons: pd.Series[float]) -> pd.Series[float]:
     if not curves.axis.in_db:
         return epsilons
     sizes = sorted(set(curves.runs["epsilon"]) - {0.0})
-    shown = [curves.axis.value(size) for size in sizes]
-    step = (shown[-1] - shown[0]) / (len(shown) - 1) if len(shown) > 1 else curves.axis.db * 10.0
-    return epsilons.map({0.0: shown[0] - step, **dict(zip(sizes, shown, strict=True))})
+    values = [curves.axis.value(size) for size in sizes]
+    step = (values[-1] - values[0]) / (len(values) - 1) if len(values) > 1 else curves.axis.db * 10.0
+    return epsilons.map({0.0: values[0] - step, **dict(zip(sizes, values, strict=True))})
 
 
 def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
@@ -91,9 +91,9 @@ def _size_axis(axes: Axes, curves: Curves, numbers: int) -> None:
         return
     every = max(1, round((len(places) - 1) / numbers))
     has_room = every == 1 or len(places) < 5  # for a number next to the word "clean"
-    shown = [place for place in range(len(places) - 1, 0, -every) if place > 1 or has_room]
-    labels = [curves.axis.number(sizes[place]).replace("-", "−") for place in shown]
-    axes.set_xticks([places[0], *places[shown]], ["clean", *labels])
+    labelled = [place for place in range(len(places) - 1, 0, -every) if place > 1 or has_room]
+    labels = [curves.axis.number(sizes[place]).replace("-", "−") for place in labelled]
+    axes.set_xticks([places[0], *places[labelled]], ["clean", *labels])
 
 
 def _line(
@@ -159,14 +159,14 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     >>> spread([0.9, 0.95], 0.25)
     [0.75, 1.0]
     """
-    moved: list[float] = []
+    positions: list[float] = []
     for place in places:
-        moved.append(max(place, moved[-1] + gap) if moved else place)
+        positions.append(max(place, positions[-1] + gap) if positions else place)
     ceiling = 1.0
-    for number in reversed(range(len(moved))):
-        moved[number] = min(moved[number], ceiling)
-        ceiling = moved[number] - gap
-    return moved
+    for number in reversed(range(len(positions))):
+        positions[number] = min(positions[number], ceiling)
+        ceiling = positions[number] - gap
+    return positions
 
 
 @style.FIGURES.register("emotions")

@@ -136,26 +136,28 @@ def intervention_figure(rows: pd.DataFrame) -> Figure:
     Raises:
         DataError: No rows, a column is missing, or rows of several runs.
     """
-    if missing := [name for name in DRAWN_COLUMNS if name not in rows.columns]:
+    if missing_columns := [name for name in DRAWN_COLUMNS if name not in rows.columns]:
         raise DataError(
-            f"no column {', '.join(missing)} in the interventions; `tenuto intervene` writes them."
+            f"no column {', '.join(missing_columns)} in the interventions; `tenuto intervene` writes them."
         )
     if rows["run"].nunique() != 1:
         raise DataError(f"{rows['run'].nunique()} runs in the interventions, expected the rows of one run.")
-    shown, title = _strongest(rows)
-    targets = [name for name in TARGETS if (shown["target"] == name).any()]
+    strongest, title = _strongest(rows)
+    targets = [name for name in TARGETS if (strongest["target"] == name).any()]
     colour = style.system_colour(str(rows["system"].iloc[0]))
     marks = {"clean": ("s", style.INK), "attacked": ("o", colour)}
     figure = style.new_figure(3.6 * len(targets) + 1.0, 3.9)
     panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
     for axes, target in zip(panels, targets, strict=True):
         for inputs, (marker, colour) in marks.items():
-            part = shown[(shown["target"] == target) & (shown["inputs"] == inputs)].sort_values("k")
+            part = strongest[(strongest["target"] == target) & (strongest["inputs"] == inputs)].sort_values(
+                "k"
+            )
             if len(part):
                 _corrected(axes, part, inputs, marker, colour)
         axes.set_title(f"Concepts set {TARGETS[target]}")
         axes.set_xlabel("concepts corrected")
-        axes.set_xticks(sorted(shown["k"].unique()))
+        axes.set_xticks(sorted(strongest["k"].unique()))
         style.open_axes(axes)
     panels[0].set_ylabel("MAE of the emotions")
     panels[0].set_ylim(bottom=0)
@@ -203,11 +205,11 @@ def concept_figure(shifts: pd.DataFrame, system: str) -> Figure:
     places = np.arange(len(shifts))[::-1]
     figure = style.new_figure(6.4, 0.9 + 0.42 * len(shifts))
     axes = figure.add_subplot()
-    spread, moved = shifts["spread"].to_list(), shifts["moved"].to_list()
+    spread, movements = shifts["spread"].to_list(), shifts["moved"].to_list()
     label = "clean clips differ by (standard deviation)"
     axes.barh(places + 0.2, spread, height=0.38, color=style.GREY, label=label)
     label = "the attack moves it by (mean absolute change)"
-    axes.barh(places - 0.2, moved, height=0.38, color=style.system_colour(system), label=label)
+    axes.barh(places - 0.2, movements, height=0.38, color=style.system_colour(system), label=label)
     axes.set_yticks(places, [str(name).replace("_", " ") for name in shifts["concept"]])
     axes.set_xlabel("predicted rating")
     style.open_axes(axes, "x")

@@ -156,19 +156,21 @@ def figure4(
         DataError: None of these systems has rows of this seed.
     """
     chosen = rows[rows["seed"] == seed]
-    shown = [name for name in systems if (chosen["system"] == name).any()]
-    if not shown:
+    systems_shown = [name for name in systems if (chosen["system"] == name).any()]
+    if not systems_shown:
         raise DataError(
             f"Figure 4 has no rows of {', '.join(systems)} with seed {seed}. Choose another seed."
         )
-    grid = [[_points(chosen[chosen["system"] == name], emotion) for name in shown] for emotion in emotions]
+    grid = [
+        [_points(chosen[chosen["system"] == name], emotion) for name in systems_shown] for emotion in emotions
+    ]
     scale = _joined(_scale(chosen), *(label for line in grid for label, *_ in line))
     across, up, corner = _frame([points for line in grid for points in line], scale)
-    figure = style.new_figure(max(2.6 * len(shown) + 0.9, 4.4), 2.2 * len(emotions) + 1.1)
-    panels = figure.subplots(len(emotions), len(shown), sharex=True, sharey=True, squeeze=False)
+    figure = style.new_figure(max(2.6 * len(systems_shown) + 0.9, 4.4), 2.2 * len(emotions) + 1.1)
+    panels = figure.subplots(len(emotions), len(systems_shown), sharex=True, sharey=True, squeeze=False)
     colours = style.system_colours(ordered_systems(rows))
     for line, emotion, row in zip(grid, emotions, panels, strict=True):
-        for points, name, axes in zip(line, shown, row, strict=True):
+        for points, name, axes in zip(line, systems_shown, row, strict=True):
             _predictions(axes, points, colours[name], scale)
             axes.set(xlim=across, ylim=up)
             axes.set_title(textwrap.fill(f"{name}: {emotion}", FIGURE4_TITLE_LETTERS))

@@ -215,12 +215,12 @@ def legend(figure: Any, panels: Sequence[Axes], place: str = "lower", columns: i
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     for count in range(min(columns, max(len(handles), 1)), 0, -1):
-        made = figure.legend(
+        legend_box = figure.legend(
             list(handles.values()), list(handles), loc=f"outside {place} center", ncols=count, fontsize=8
         )
-        if count == 1 or made.get_window_extent().width <= figure.bbox.width:
+        if count == 1 or legend_box.get_window_extent().width <= figure.bbox.width:
             return
-        made.remove()
+        legend_box.remove()
 
 
 def save_figure(figure: Figure, stem: Path) -> dict[str, Path]:

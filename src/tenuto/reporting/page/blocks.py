@@ -160,14 +160,14 @@ def table(
         words: Columns aligned left, besides the first.
         marked: A column whose words have a style, such as verdicts.
     """
-    shown = cells.drop(columns=GROUP, errors="ignore")
-    names = tuple(map(str, shown.columns))
+    columns = cells.drop(columns=GROUP, errors="ignore")
+    names = tuple(map(str, columns.columns))
     lines = tuple(
         tuple(
             Cell(str(cell), mark=str(cell).lower() if name == marked else "")
             for name, cell in zip(names, line, strict=True)
         )
-        for line in shown.itertuples(index=False)
+        for line in columns.itertuples(index=False)
     )
     return TableBlock(caption, names, tuple(name in (names[0], *words) for name in names), lines)
 
@@ -181,16 +181,16 @@ def sortable(numbers: pd.DataFrame, caption: str, columns: Columns) -> TableBloc
         columns: Those without a format hold words.
     """
     words = [heading for heading, (_, form) in columns.items() if not form]
-    shown = table(text_cells(numbers, columns), caption, words)
+    block = table(text_cells(numbers, columns), caption, words)
     sort_keys = zip(*(numbers[name] for name, _ in columns.values()), strict=True)
     lines = tuple(
         tuple(
             cell if is_words else dataclasses.replace(cell, sort=_sort_key(value))
-            for cell, value, is_words in zip(line, values, shown.words, strict=True)
+            for cell, value, is_words in zip(line, values, block.words, strict=True)
         )
-        for line, values in zip(shown.lines, sort_keys, strict=True)
+        for line, values in zip(block.lines, sort_keys, strict=True)
     )
-    return dataclasses.replace(shown, lines=lines, sortable=True)
+    return dataclasses.replace(block, lines=lines, sortable=True)
 
 
 def _sort_key(value: float) -> str:

@@ -82,7 +82,7 @@ def clip_block(
 
 def predicted(resynthesis: Resynthesis) -> TableBlock:
     """Emotions and concepts of a clip in every state."""
-    names = {"annotation": "label"} | figure.shown(resynthesis)
+    names = {"annotation": "label"} | figure.state_names(resynthesis)
     lines = []
     for states in (resynthesis.emotions, resynthesis.concepts or {}):
         for name in states.get("before", {}):

@@ -57,12 +57,12 @@ class GalleryPage:
     sections: tuple[Section, ...]
 
 
-def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> GalleryPage:
+def make_gallery(figures: Sequence[Shown], remarks: Sequence[str] = ()) -> GalleryPage:
     """Everything a gallery says about attacked clips, in the order given within each clip and budget."""
     groups: dict[tuple[str, str], list[Shown]] = {}
-    for one in shown:
+    for one in figures:
         groups.setdefault((one.resynthesis.clip, clips.budget(one.resynthesis)), []).append(one)
-    names = list(dict.fromkeys(one.resynthesis.system for one in shown))
+    names = list(dict.fromkeys(one.resynthesis.system for one in figures))
     with coloured(names):
         sections = [
             Section(f"clip-{place}", f"Clip {clip}, {budget}", tuple(_clip(one) for one in own))
@@ -77,7 +77,7 @@ def make_gallery(shown: Sequence[Shown], remarks: Sequence[str] = ()) -> Gallery
         *remarks,
     )
     caption = "What the attacks do to the predictions, and how audible they are. Click a heading to sort."
-    numbers = pd.DataFrame([_line(one.resynthesis) for one in shown])
+    numbers = pd.DataFrame([_line(one.resynthesis) for one in figures])
     table = sortable(numbers, caption, CLIP_COLUMNS)
     return GalleryPage(f"Attacked clips of {', '.join(names)}", introduction, table, tuple(sections))
 
@@ -86,7 +86,7 @@ def _clip(one: Shown) -> ClipBlock:
     resynthesis = one.resynthesis
     most = clips.most_moved(resynthesis)
     before, after = (resynthesis.emotions[state][most] for state in ("before", "after"))
-    moved = (
+    text = (
         f"The emotions move by {resynthesis.effect['after']:.3f}; {most} moves most, from {before:z.2f} to "
         f"{after:z.2f}."
     )
@@ -96,7 +96,7 @@ def _clip(one: Shown) -> ClipBlock:
         "amplified": f"Difference, {20 * math.log10(resynthesis.difference_gain):.0f} dB louder",
     }
     sounds = player(resynthesis, f"Clip {resynthesis.clip}, {resynthesis.system}", labels)
-    return clip_block(resynthesis, f"{resynthesis.system} ({resynthesis.run})", [moved], sounds, one.scale)
+    return clip_block(resynthesis, f"{resynthesis.system} ({resynthesis.run})", [text], sounds, one.scale)
 
 
 def _line(resynthesis: Resynthesis) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def gather(
     if variations:
         natural, strangers = of_same_weights(pd.concat(variations, ignore_index=True), rows)
     make = functools.partial(_inputs, folder.name, runs, tables, natural, draws)
-    shown = make(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
+    inputs = make(at_budget(in_unit(rows, shown_unit), epsilon, db=db, norm=norm), shown_unit)
     others: list[PageInputs] = []
     remarks: list[str] = []
     for other in more_units:
@@ -181,16 +181,16 @@ def gather(
             others.append(make(at_budget(in_unit(rows, other), epsilon, db=db, norm=norm), other))
         except DataError as error:
             remarks.append(f"Rows with epsilon in {other}: {error}")
-    for attacked, other in () if unit else _further(tables, shown, {shown_unit, *more_units}):
+    for attacked, other in () if unit else _further(tables, inputs, {shown_unit, *more_units}):
         try:
             others.append(make(attacked, other))
         except DataError as error:
             remarks.append(f"Rows of {attacked['protocol'].iloc[0]}: {error}")
     about = {"natural": strangers, "units": remarks, "runs": dict.fromkeys(map(str, damaged))}
     return dataclasses.replace(
-        shown,
+        inputs,
         others=tuple(others),
-        remarks={**shown.remarks, **{section: tuple(sentences) for section, sentences in about.items()}},
+        remarks={**inputs.remarks, **{section: tuple(sentences) for section, sentences in about.items()}},
     )
 
 
@@ -224,13 +224,13 @@ def _inputs(
 
 
 def _further(
-    protocols: Mapping[str, pd.DataFrame], shown: PageInputs, units: Collection[str]
+    protocols: Mapping[str, pd.DataFrame], inputs: PageInputs, units: Collection[str]
 ) -> Iterator[tuple[pd.DataFrame, str]]:
     """Rows that are not shown yet, with their unit: of the other norms of the shown protocol, and of one protocol in
     every unit that it has no rows in (several budgets first, then most runs); each at the middle one of its budgets."""
-    for norm, epsilon in _middle_budgets(in_unit(protocols[shown.protocol], shown.unit)):
-        if norm != shown.norm:
-            yield at_budget(in_unit(protocols[shown.protocol], shown.unit), epsilon, norm=norm), shown.unit
+    for norm, epsilon in _middle_budgets(in_unit(protocols[inputs.protocol], inputs.unit)):
+        if norm != inputs.norm:
+            yield at_budget(in_unit(protocols[inputs.protocol], inputs.unit), epsilon, norm=norm), inputs.unit
     for unit in sorted({str(unit) for rows in protocols.values() for unit in units_of(rows)} - set(units)):
         tables = _in_unit(protocols, unit)
         name = curves.with_budgets(tables) or max(tables, key=lambda name: tables[name]["run"].nunique())
@@ -274,19 +274,19 @@ def _tables(runs: Sequence[RunFolder], damaged: Callable[[TenutoError], object])
 
 def _planned(rows: pd.DataFrame) -> list[tuple[str, str]] | None:
     """The paper's two comparisons as far as there are rows of their systems; all pairs where there are none."""
-    named = set(rows["system"])
-    return [pair for pair in smc2025.COMPARISONS if set(pair) <= named] or None
+    systems = set(rows["system"])
+    return [pair for pair in smc2025.COMPARISONS if set(pair) <= systems] or None
 
 
 def _curves(
     protocols: Mapping[str, pd.DataFrame],
-    shown: str,
+    unit: str,
     natural: pd.DataFrame | None,
     draws: int,
     folders: Sequence[RunFolder],
 ) -> curves.Curves | str:
     """Curves of the shown protocol if it has several budgets, else of the one that most runs share, or why not."""
-    name = shown if len(budgets_of(protocols[shown])) > 1 else curves.with_budgets(protocols)
+    name = unit if len(budgets_of(protocols[unit])) > 1 else curves.with_budgets(protocols)
     if name is None:
         return (
             "Error by size of the attack: no run was attacked with several budgets. Run `tenuto attack RUN --protocol "
@@ -300,8 +300,8 @@ def _curves(
         return f"Error by size of the attack: {error}"
     runs = {str(run) for rows in protocols.values() for run in rows["run"]}
     remarks = measured.remarks + without_constant(measuring)
-    if missing := sorted(runs - attacked):
-        remarks = (f"No rows of {name} of {', '.join(missing)}: left out.", *remarks)
+    if missing_runs := sorted(runs - attacked):
+        remarks = (f"No rows of {name} of {', '.join(missing_runs)}: left out.", *remarks)
     return dataclasses.replace(measured, remarks=remarks)
 
 

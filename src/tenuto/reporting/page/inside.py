@@ -39,8 +39,8 @@ def concept_shifts(rows: pd.DataFrame) -> pd.DataFrame:
             before, after = own[f"clean_{name}"], own[f"adversarial_{name}"]
             if before.notna().all():
                 spread = before.groupby(own["run"]).std(ddof=0).mean()
-                moved = (after - before).abs().groupby(own["run"]).mean().mean()
-                lines.append((system, name, float(spread), float(moved)))
+                shift = (after - before).abs().groupby(own["run"]).mean().mean()
+                lines.append((system, name, float(spread), float(shift)))
     return pd.DataFrame(lines, columns=["system", "concept", "spread", "moved"])
 
 
@@ -111,10 +111,10 @@ def gain(inputs: PageInputs) -> Section | str:
     lines = []
     for line in run_metrics(inputs.rows).to_dict("records"):
         if (head := inputs.gains.get(str(line["folder"]))) is not None:
-            moved, spread = movement(inputs.rows[inputs.rows["run"] == line["folder"]])
-            quotient = moved / spread if spread else math.nan
+            movements, spread = movement(inputs.rows[inputs.rows["run"] == line["folder"]])
+            quotient = movements / spread if spread else math.nan
             added = line["adversarial_mae"] - line["clean_mae"]
-            measured = {"moved": moved, "spread": spread, "quotient": quotient, "added": added}
+            measured = {"moved": movements, "spread": spread, "quotient": quotient, "added": added}
             lines.append(line | dict(head) | measured)
     caption = (
         "Head gain and robustness. Gain: the largest singular value of the linear layers, which bounds the "
@@ -123,8 +123,8 @@ def gain(inputs: PageInputs) -> Section | str:
         "far the attack moves the emotions (Euclidean, mean over clips) and how far those of clean clips lie from "
         "their mean. A model whose predictions are nearly the same for all clips is insensitive, not robust."
     )
-    shown = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
-    return Section("gain", "Robust or insensitive?", (shown, *points(remarks)))
+    block = sortable(pd.DataFrame(lines), caption, GAIN_COLUMNS)
+    return Section("gain", "Robust or insensitive?", (block, *points(remarks)))
 
 
 def movement(rows: pd.DataFrame) -> tuple[float, float]:
@@ -132,8 +132,8 @@ def movement(rows: pd.DataFrame) -> tuple[float, float]:
 
     Both are means over clips of `metrics.distances`.
     """
-    moved, spread = metrics.distances(values_of(rows, "clean"), values_of(rows, "adversarial"))
-    return float(moved.mean()), float(spread.mean())
+    distance, spread = metrics.distances(values_of(rows, "clean"), values_of(rows, "adversarial"))
+    return float(distance.mean()), float(spread.mean())
 
 
 def listen(inputs: PageInputs) -> Player | None:

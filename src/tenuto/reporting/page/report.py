@@ -122,18 +122,18 @@ def _systems(tables: Sequence[pd.DataFrame]) -> list[str]:
 
 
 def _page(inputs: PageInputs, date: str) -> Page:
-    made = [section(inputs) for section in SECTIONS[:-1]]
+    results = [section(inputs) for section in SECTIONS[:-1]]
     for place in range(1, 1 + len(inputs.others)):
-        made += [_of_other(section, place, inputs) for section in _sections_of(inputs, place)]
-    made.append(SECTIONS[-1](inputs))
-    shown = [section for section in made if isinstance(section, Section)]
+        results += [_of_other(section, place, inputs) for section in _sections_of(inputs, place)]
+    results.append(SECTIONS[-1](inputs))
+    page_sections = [section for section in results if isinstance(section, Section)]
     lacks = (
         *(f"Run left out: {error}" for error in inputs.remarks_on("runs")),
         *inputs.remarks_on("units"),
-        *(section for section in made if isinstance(section, str)),
+        *(section for section in results if isinstance(section, str)),
     )
     if lacks:
-        shown.append(Section("lacking", "Not in this report", (Points(lacks),)))
+        page_sections.append(Section("lacking", "Not in this report", (Points(lacks),)))
     systems = _systems([one.rows for one in (inputs, *inputs.others)])
     return Page(
         title=f"Robustness of music-emotion recognition: {inputs.name}",
@@ -146,7 +146,7 @@ def _page(inputs: PageInputs, date: str) -> Page:
             for name, colour in style.system_colours(systems).items()
         ),
         facts=facts(inputs),
-        sections=tuple(shown),
+        sections=tuple(page_sections),
         lacks=lacks,
         date=date,
     )
@@ -201,10 +201,10 @@ def _headline(inputs: PageInputs) -> str:
     )
     if both.means["lost"].map(math.isnan).any():
         return f"{SHORT_ANSWERS[error]}: {words}; their correlation is not defined."
-    lost = both.by_correlation.compare(concepts, plain)
-    joint = "and" if lost == error else "but"
-    short = SHORT_ANSWERS[error] if lost == error else "It depends on the measure"
-    return f"{short}: {words}, {joint} takes {LESS_OR_MORE[lost]} correlation from it."
+    losses = both.by_correlation.compare(concepts, plain)
+    joint = "and" if losses == error else "but"
+    short = SHORT_ANSWERS[error] if losses == error else "It depends on the measure"
+    return f"{short}: {words}, {joint} takes {LESS_OR_MORE[losses]} correlation from it."
 
 
 def _certainty(inputs: PageInputs) -> str:
@@ -240,14 +240,14 @@ def _trust(findings: Sequence[Finding], protocol: str) -> str:
     if not findings:
         return "These results have not been audited."
     counts = count_verdicts(findings)
-    failed = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
+    failures = [finding.check for finding in findings if finding.verdict is Verdict.FAIL]
     not_made = counts[Verdict.NOT_RECORDED] + len(missing_checks(findings))
     others = f"{counts[Verdict.PASS]} pass, {counts[Verdict.WARN]} warn, {not_made} were not made"
     for reason in (NOT_EVALUATED, OBJECT_NOT_EVALUATED):
         if unasked := sum(finding.sentence == reason for finding in findings):
             others += f" ({unasked} of them: {reason.rstrip('.')})"
-    if failed:
-        checks = f"{len(failed)} check{'s'[: len(failed) > 1]} ({', '.join(failed)})"
+    if failures:
+        checks = f"{len(failures)} check{'s'[: len(failures) > 1]} ({', '.join(failures)})"
         return f"Do not trust this result as it is: the audit of {protocol} fails {checks}; {others}."
     return f"The audit of {protocol} fails no check; {others}."
 
@@ -271,24 +271,24 @@ def _overview(inputs: PageInputs) -> Picture:
 def facts(inputs: PageInputs) -> tuple[tuple[str, str], ...]:
     """What was measured: names and values."""
     rows, data = inputs.rows, inputs.data
-    named = [
+    texts = [
         ("Seeds", ", ".join(map(str, sorted({int(seed) for seed in rows["seed"]})))),
         ("Test clips", str(rows["clip"].nunique())),
         ("Attack", inputs.attack),
     ]
     if inputs.others:
         attacks = "; ".join(one.attack for one in inputs.others)
-        named.append(("Other attacks", f"{attacks}. Each has sections of its own: they cannot be compared."))
+        texts.append(("Other attacks", f"{attacks}. Each has sections of its own: they cannot be compared."))
     if data is not None:
-        named.append(("Data", data.dataset))
+        texts.append(("Data", data.dataset))
         if data.concepts == "signal":
-            named.append(("Concepts", COMPUTED))
+            texts.append(("Concepts", COMPUTED))
         if data.dataset == "synthetic":
-            named.append(("Note", GENERATED))
-    return tuple(named)
+            texts.append(("Note", GENERATED))
+    return tuple(texts)
 
 
-def render(shown: Any, template: str = "report") -> str:
+def render(page: Any, template: str = "report") -> str:
     """A page as HTML. Style and script are inline; only these two, by their digests, may run.
 
     Args:
@@ -311,7 +311,7 @@ def render(shown: Any, template: str = "report") -> str:
     css, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     sources = {"style": css + _swatches(), "script": script}
     return environment.get_template(f"{template}.html").render(
-        page=shown,
+        page=page,
         version=__version__,
         **{name: Markup(source) for name, source in sources.items()},
         **{f"{name}_hash": _digest(source) for name, source in sources.items()},
@@ -327,8 +327,8 @@ def _swatches() -> str:
     """The colours of systems as style, on a light and on a dark page: of ``#d55e00`` the class ``c-d55e00``."""
     colours = (*style.SYSTEM_COLOURS.values(), *style.OTHER_COLOURS)
     light, dark = (
-        "".join(f".c-{colour[1:]} {{ background: {shown.get(colour, colour)}; }}\n" for colour in colours)
-        for shown in (dict[str, str](), style.DARK_COLOURS)
+        "".join(f".c-{colour[1:]} {{ background: {theme.get(colour, colour)}; }}\n" for colour in colours)
+        for theme in (dict[str, str](), style.DARK_COLOURS)
     )
     return f"{light}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"
 

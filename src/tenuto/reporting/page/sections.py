@@ -72,8 +72,8 @@ COMPARED = ("Mean", "Difference", "Pooled t", "Diff.", "Diff.")
 def clean(inputs: PageInputs) -> Section:
     """Table 1, with the paper's values where the data are the paper's."""
     table1 = paper.table1(inputs.rows, is_paper_data(inputs.data))
-    shown = table(table1.cells, f"Table 1. {table1.caption}")
-    return Section("clean", "Without an attack", (shown, *points(inputs.remarks_on("clean"))))
+    block = table(table1.cells, f"Table 1. {table1.caption}")
+    return Section("clean", "Without an attack", (block, *points(inputs.remarks_on("clean"))))
 
 
 def attacked(inputs: PageInputs) -> Section:
@@ -81,7 +81,7 @@ def attacked(inputs: PageInputs) -> Section:
     differences = smc2025.difference(inputs.rows)
     medians = differences.groupby("system")["difference"].median()[ordered_systems(differences)]
     listed = "; ".join(f"{name} {value:+z.3f}" for name, value in medians.items())
-    shown = picture(
+    block = picture(
         paper_figures.figure3(differences),
         f"Error that the attack adds to each system, medians over seeds: {listed}.",
         f"Figure 3. MAE after minus MAE before the attack ({inputs.attack}), one value per seed. Attacked predictions "
@@ -90,16 +90,16 @@ def attacked(inputs: PageInputs) -> Section:
     summary = list(sentences.summarise(inputs.rows, rating_scale(inputs.rows, inputs.data)))
     if inputs.pair is not None:
         summary.insert(0, sentences.against(sentences.run_means(inputs.rows), *inputs.pair))
-    return Section("attacked", "Under attack", (shown, Points(tuple(summary))))
+    return Section("attacked", "Under attack", (block, Points(tuple(summary))))
 
 
 def predictions(inputs: PageInputs) -> Section:
     """Figure 4."""
     seed = smc2025.figure4_seed(inputs.rows)
     names, systems = smc2025.figure4_emotions(inputs.rows), smc2025.figure4_systems(inputs.rows, seed)
-    shown = inputs.rows[inputs.rows["seed"] == seed]
+    rows = inputs.rows[inputs.rows["seed"] == seed]
     changes = "; ".join(
-        f"{name} by {mean_change(shown[shown['system'] == name], names):.3f}" for name in systems
+        f"{name} by {mean_change(rows[rows['system'] == name], names):.3f}" for name in systems
     )
     alt = (
         f"Predictions over annotations of {' and '.join(names)}, clean clips as crosses, attacked ones as circles. The "
@@ -108,8 +108,8 @@ def predictions(inputs: PageInputs) -> Section:
     caption = (
         f"Figure 4. Predictions over annotations, seed {seed}, one point per test clip; insets: clean points."
     )
-    drawn = paper_figures.figure4(inputs.rows, seed, names, systems)
-    return Section("predictions", "Clip by clip", (picture(drawn, alt, caption),))
+    figure = paper_figures.figure4(inputs.rows, seed, names, systems)
+    return Section("predictions", "Clip by clip", (picture(figure, alt, caption),))
 
 
 def statistics(inputs: PageInputs) -> Section:
@@ -227,8 +227,8 @@ def _not_made(findings: Sequence[Finding]) -> list[Block]:
     for finding in others:
         reasons.setdefault(finding.sentence, []).append(finding.check)
     lines = [f"NOT RECORDED, {', '.join(checks)}: {reason}" for reason, checks in reasons.items()]
-    if missing := missing_checks(findings):
-        lines.append(f"Not among the findings: {', '.join(missing)}.")
+    if missing_names := missing_checks(findings):
+        lines.append(f"Not among the findings: {', '.join(missing_names)}.")
     blocks: list[Block] = [*points(lines)]
     commands = {
         NOT_EVALUATED: "`tenuto audit STUDY --root DATA --out DIR`",
