@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tenuto.api.training import run_config as configure
+from tenuto.files import read_safetensors, write_safetensors
 from tests.cli.conftest import TINY
 
 REAL_FSYNC = os.fsync
@@ -208,8 +209,14 @@ def test_a_checkpoint_of_other_emotions_is_refused(
     refused, run, own_run, own_folder, cache, tmp_path, command
 ):
     mixed = shutil.copytree(own_run, tmp_path / "mixed")
-    shutil.copy(run / "checkpoint.safetensors", mixed)
-    message = refused(command, mixed, "--root", own_folder, "--cache", cache)
+    arrays, metadata = read_safetensors(run / "checkpoint.safetensors")
+    command_line = (command, mixed, "--root", own_folder, "--cache", cache)
+    write_safetensors(mixed / "checkpoint.safetensors", arrays, metadata)
+    assert "holds the weights of data." in refused(*command_line)
+    about = json.loads(metadata["tenuto"])
+    del about["settings"]  # as in a checkpoint of an earlier version
+    write_safetensors(mixed / "checkpoint.safetensors", arrays, {"tenuto": json.dumps(about)})
+    message = refused(*command_line)
     assert "predicts valence, energy" in message
     assert "folder rates arousal, joy" in message
 

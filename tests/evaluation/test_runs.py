@@ -76,6 +76,31 @@ def test_a_training_that_has_not_ended_is_remarked(folder, copied, prepared):
     assert remark.startswith("its training has not ended.")
 
 
+@pytest.mark.parametrize(
+    ("written", "changed", "names"),
+    [
+        ("seed: 6", "seed: 21", "train.seed 6, .*train.seed 21"),
+        ("width: 0.0", "width: 0.1", "model.width .*"),
+    ],
+)
+def test_a_checkpoint_of_another_run_of_the_system_is_refused(copied, prepared, written, changed, names):
+    text = (copied / "config.yaml").read_text()
+    assert f" {written}" in text
+    (copied / "config.yaml").write_text(text.replace(f" {written}", f" {changed}"))
+    for opened in (lambda: open_run(copied, prepared), lambda: load(copied)):
+        with pytest.raises(CheckpointError, match=f"checkpoint.*: holds the weights of {names}. Restore"):
+            opened()
+
+
+def test_a_checkpoint_that_records_no_settings_opens(copied, prepared):
+    path = copied / "checkpoint.safetensors"
+    arrays, metadata = read_safetensors(path)
+    about = json.loads(metadata["tenuto"])
+    del about["settings"]
+    write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
+    assert open_run(copied, prepared).model.settings is None
+
+
 def test_an_opened_run_is_what_was_trained(folder, prepared):
     run = open_run(folder, prepared)
     assert run.name == folder.name

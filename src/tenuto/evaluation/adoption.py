@@ -131,9 +131,10 @@ def adopt_on(
         write_bytes(run.model(SUFFIXES[described.kind]), foreign.content)
     write_split(run.split, split)
     write_text(run.config, to_yaml(config))
-    checkpoint.save(run.checkpoint, recogniser, {"seed": seed}, described)
+    recogniser = dataclasses.replace(recogniser, path=run.checkpoint, settings=config)
+    checkpoint.save(run.checkpoint, recogniser, {}, described)
     write_json(run.training, {"adopted": described.source, "remarks": foreign.note})  # says that all is there
-    return assembled(run, config, dataclasses.replace(recogniser, path=run.checkpoint), prepared)
+    return assembled(run, config, recogniser, prepared)
 
 
 def run_config(described: AdoptedConfig, data: DataConfig, system: str, seed: int, threads: int) -> RunConfig:

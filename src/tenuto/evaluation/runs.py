@@ -127,18 +127,15 @@ def open_run(
         trust: Whether the code of an adopted run is trusted.
 
     Raises:
-        CheckpointError: The model shares no emotion with the data set, or was trained on other data.
+        CheckpointError: The model shares no emotion with the data set, was trained on other data, or is that of
+            another run.
         ConfigError: The folder contains no run.
         DataError: The split names clips that the data set does not have.
         FileError: A file of the run cannot be read.
     """
     files = RunFolder(folder)
-    config, own = files.read_config(), load(files.checkpoint, model=model, front_end=front_end, trust=trust)
-    if own.system != config.system:
-        raise CheckpointError(
-            f"{files.checkpoint}: holds the weights of {own.system}, {files.config} describes {config.system}. Restore "
-            "the file that belongs to the run, or train it again."
-        )
+    config = files.read_config()
+    own = load(files.home.path, model=model, front_end=front_end, trust=trust)
     _check_data(files, own, config, prepared)
     return assembled(files, config, own, prepared)
 

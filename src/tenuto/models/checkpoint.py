@@ -62,6 +62,9 @@ def save(
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **notes,
     }
+    if recogniser.settings is not None:
+        metadata["settings"] = _compared(recogniser.settings)
+        metadata["settings"].pop("adopted", None)  # written below
     if adopted is not None:
         metadata["adopted"] = adopted.model_dump(mode="json", exclude_none=True)
     is_stored = adopted is not None and adopted.kind in SUFFIXES
@@ -130,7 +133,7 @@ def load(
     Raises:
         ConfigError: Several runs have such a name, or a study or a recording is named.
         CheckpointError: Missing, cut off, not written by Tenuto, made for another front end, of a network that
-            is not installed, or of an adopted model that has changed.
+            is not installed, of an adopted model that has changed, or of another run than the one in its folder.
         FileError: The file cannot be read, for example without permission.
         TrustError: An adopted model whose code was not named on this machine.
         ModelError: An adopted model that cannot be opened.
@@ -138,7 +141,55 @@ def load(
     path = locate_model(run_or_checkpoint)
     if path.is_dir():
         exported = ModelFolder(path)
-        path = exported.checked_weights() if is_file(exported.config) else RunFolder(path).checkpoint
+        if not is_file(exported.config):
+            return _load_of_run(RunFolder(path), model, front_end, trust)
+        path = exported.checked_weights()
+    return _load_file(path, model, front_end, trust)
+
+
+def _load_of_run(run: RunFolder, model: Model | None, front_end: FrontEnd | None, trust: bool) -> Recogniser:
+    """The model in a run folder. Raises `CheckpointError` where its file records that it is that of another run."""
+    recogniser = _load_file(run.checkpoint, model, front_end, trust)
+    if not is_file(run.home.config):
+        return recogniser
+    config = run.home.read_config()
+    its, expected = recogniser.system, config.system
+    if its == expected and recogniser.settings is not None:
+        recorded, described = _lines(_compared(recogniser.settings)), _lines(_compared(config))
+        others = [name for name in {**described, **recorded} if recorded.get(name) != described.get(name)]
+        if others:
+            its, expected = (f"{others[0]} {lines.get(others[0], 'none')}" for lines in (recorded, described))
+    if its != expected:
+        raise CheckpointError(
+            f"{run.checkpoint}: holds the weights of {its}, {run.home.config} describes {expected}. Restore the file "
+            "that belongs to the run, or train it again."
+        )
+    return recogniser
+
+
+def _compared(config: RunConfig) -> dict[str, Any]:
+    """Settings that tell one run of a system from another; a split may be a path, which checkpoints do not record."""
+    return config.model_dump(mode="json", exclude_none=True, exclude={"system": True, "data": {"split"}})
+
+
+def _settings(about: Mapping[str, Any]) -> RunConfig | None:
+    """The settings in the metadata of a checkpoint; earlier versions did not write them. Raises `ConfigError`."""
+    if "settings" not in about:
+        return None
+    content = {**about["settings"], "system": about["system"], "adopted": about.get("adopted")}
+    return RunConfig.parse(content, "settings")
+
+
+def _lines(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Nested settings as ``part.name: value``."""
+    lines: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_part = isinstance(value, Mapping)
+        lines |= _lines(value, f"{place}{name}.") if is_part else {f"{place}{name}": value}
+    return lines
+
+
+def _load_file(path: Path, model: Model | None, front_end: FrontEnd | None, trust: bool) -> Recogniser:
     if not is_file(path):
         raise CheckpointError(f"{path}: no such checkpoint. Train a run first, or name its folder.")
     check_readable(path)
@@ -152,8 +203,8 @@ def load(
                     raise CheckpointError(
                         f"{path}: {quote(name)} contains NaN or infinity. Train the run again."
                     )
-            return _rebuild(arrays, about, path)
-        adopted = AdoptedConfig.parse(about["adopted"], "adopted")
+            return dataclasses.replace(_rebuild(arrays, about, path), settings=_settings(about))
+        adopted, settings = AdoptedConfig.parse(about["adopted"], "adopted"), _settings(about)
     except FileError as error:
         raise CheckpointError(
             f"{path}: damaged ({error}) Train the run again or copy the file again."
@@ -170,8 +221,9 @@ def load(
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
-    stored_model = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
-    return dataclasses.replace(reopen(adopted, about, stored_model, model, front_end, trust), path=path)
+    stored = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
+    recogniser = reopen(adopted, about, stored, model, front_end, trust)
+    return dataclasses.replace(recogniser, path=path, settings=settings)
 
 
 def trust_run(folder: Path) -> None:
@@ -270,7 +322,7 @@ def import_run(path: str | Path, system: str, seed: int, runs: Path) -> Path:
     units = unit_names(config, CONCEPTS)
     width = network.backbone.features / 256
     inputs, scale = LogSpectrogramInputs(PAPER_NORMALISATION), Soundtracks.label_scale
-    recogniser = Recogniser(network, system, EMOTIONS, units, inputs, IMPORTED, width, scale)
+    recogniser = Recogniser(network, system, EMOTIONS, units, inputs, IMPORTED, width, scale, settings=config)
     run = RunFolder(runs / f"{system}-{seed}-{sha256_file(path)[:8]}")
     save(run.checkpoint, recogniser, {"imported": str(Path(path).name)})
     write_text(run.config, to_yaml(config))

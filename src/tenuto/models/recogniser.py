@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tenuto.audio import SAMPLE_RATE, load_and_describe
+from tenuto.config import RunConfig
 from tenuto.data.inputs import LARGEST_FLOAT, FramedWaveformInputs, Inputs, LogSpectrogramInputs
 from tenuto.display import Displayed, Element
 from tenuto.errors import AudioError, AudioWarning, ConfigError, one_line
@@ -55,6 +56,7 @@ class Recogniser:
         scale: Lowest and highest rating that its predictions mean; None where they are those of its data.
         pooling: How predictions for several windows of a recording become one: ``mean`` or ``median``.
         path: The checkpoint file it was read from.
+        settings: The run it was trained or adopted in; None where its checkpoint does not record them.
     """
 
     network: Network = dataclasses.field(repr=False)
@@ -67,6 +69,7 @@ class Recogniser:
     scale: Scale | None = None
     pooling: Pooling = "mean"
     path: Path | None = dataclasses.field(default=None, compare=False)
+    settings: RunConfig | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __call__(self, inputs: Tensor) -> Prediction:
         """Predict inputs (clips, ...) such as normalised excerpts of shape (clips, 1, 313, 149)."""

@@ -325,4 +325,5 @@ def _recogniser(network: Network, config: RunConfig, material: Material) -> Reco
         fingerprint=material.prepared.fingerprint,
         width=config.model.width,
         scale=index.label_scale,
+        settings=config,
     )
