@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from tenuto.errors import FileError, FolderWarning, TenutoError
+from tenuto.errors import DataError, FileError, FolderWarning, TenutoError
 from tenuto.files import naming
 from tenuto.store.folder import BaseFolder, File
-from tenuto.store.rows import NATURAL_PROTOCOL, RELEASED_PROTOCOL, validate_rows
+from tenuto.store.rows import IDENTITY, NATURAL_PROTOCOL, RELEASED_PROTOCOL, validate_rows
 from tenuto.store.run import RunFolder, listed
 
 Damaged = Callable[[TenutoError], object]
@@ -202,6 +202,18 @@ def joined_rows(
                     )
             distinct.append(rows)
     return validate_rows(pd.concat(distinct, ignore_index=True), source)
+
+
+def check_distinct(files: Sequence[tuple[Path, pd.DataFrame]]) -> None:
+    """Raise `DataError`, which names two files, where both hold rows of one attack on a clip of a run."""
+    keys = pd.concat([rows[[*IDENTITY]].assign(file=place) for place, (_, rows) in enumerate(files)])
+    repeated = keys[keys.duplicated([*IDENTITY], keep=False)]
+    if repeated.empty:
+        return
+    run = repeated["run"].iloc[0]
+    paths = [files[place][0] for place in repeated.loc[repeated["run"] == run, "file"].unique()]
+    own, copy, *_ = sorted(paths, key=lambda path: run not in path.parts)
+    raise DataError(f"{copy}: holds rows of {run}, as {own} does. Remove the copy, or leave it out.")
 
 
 @contextlib.contextmanager

@@ -135,9 +135,14 @@ def test_the_same_rows_twice_count_once(study):
     assert len(source.rows) == 10
 
 
-def test_a_copy_of_the_same_rows_is_refused(study):
-    shutil.copytree(study / "run 6", study / "copy")
-    with pytest.raises(DataError, match="has two rows of the same attack"):
+@pytest.mark.parametrize("copy", ["A2E-06", "A2E-6-backup"])
+def test_a_copy_of_the_same_rows_is_refused_and_both_files_are_named(study, copy):
+    (study / "run 6").rename(study / "A2E-6")
+    shutil.copytree(study / "A2E-6", study / copy)
+    expected = (
+        rf"{copy}/attacks/.*\.csv: holds rows of A2E-6, as .*A2E-6/attacks/.*\.csv does\. Remove the copy"
+    )
+    with pytest.raises(DataError, match=expected):
         open_sources([study])
 
 

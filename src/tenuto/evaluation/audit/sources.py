@@ -25,7 +25,7 @@ from tenuto.files import read_json
 from tenuto.store.released_logs import is_log_format, read_logs, stated_budgets
 from tenuto.store.rows import emotion_names, read_rows, scale_of, unit_of, units_of, validate_rows
 from tenuto.store.run import TRACE, RunFolder, is_natural, protocol_and_part
-from tenuto.store.study import StudyFolder
+from tenuto.store.study import StudyFolder, check_distinct
 
 if TYPE_CHECKING:
     from tenuto.attacks import Attack
@@ -367,6 +367,7 @@ def source_name(protocol: str, part: str, unit: str) -> str:
 
 
 def _gathered(protocol: str, part: str, unit: str, parts: list[tuple[Path, pd.DataFrame]]) -> Source:
+    check_distinct(parts)
     rows = pd.concat([some for _, some in parts], ignore_index=True)
     by_run = {str(run): path for path, some in parts for run in some["run"].unique()}
     homes = {run: RunFolder(path.parent.parent) for run, path in by_run.items()}
