@@ -1,9 +1,12 @@
 """`tenuto curve`."""
 
 import json
+import shutil
+import warnings
 
 import pytest
 
+from tenuto import api
 from tenuto.cli.curve import curve
 from tenuto.errors import ConfigError, DataError
 from tenuto.files import write_csv
@@ -41,6 +44,20 @@ def test_the_summary_is_printed_and_files_are_named(study, tmp_path):
     )
     named = [line for line in outcome.stdout.splitlines() if line.startswith(str(tmp_path / "drawn"))]
     assert sorted(named) == sorted(str(path) for path in (tmp_path / "drawn").iterdir())
+
+
+def test_a_run_that_cannot_be_read_is_named_once(study, tmp_path, tenuto):
+    shutil.copytree(study, tmp_path / "study")
+    RunFolder(tmp_path / "study" / "runs" / "A2M2E-6").rows("standard-1").write_text(
+        "run,system\nA2E-6,A2E\n"
+    )
+    outcome = tenuto("curve", tmp_path / "study", "--out", tmp_path / "drawn", "--optimality")
+    assert "0.133" in outcome.stdout
+    assert outcome.stderr.count("The run is left out.") == 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        api.curves(tmp_path / "study")
+    assert [str(warning.message).count("A2M2E-6") for warning in caught] == [1]
 
 
 def test_json_is_one_object_for_programs(study, tmp_path):

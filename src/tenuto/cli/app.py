@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,6 +67,19 @@ def _usage_in_a_sentence() -> Iterator[None]:
         raise typer.Exit(EXIT_BAD_INPUT) from error
 
 
+def _each_once() -> Callable[[Warning], None]:
+    """What prints a warning, unless it has printed the same one: some commands read the same files again."""
+    printed: set[str] = set()
+
+    def show(warning: Warning) -> None:
+        text = " ".join(str(warning).split())
+        if text not in printed:
+            printed.add(text)
+            notes.print(f"warning: {text}")
+
+    return show
+
+
 class Commands(TyperGroup):
     """All commands; an error that a command raises on purpose becomes one sentence on stderr and an exit code."""
 
@@ -78,7 +91,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the named command."""
         with (
-            warnings_to(lambda warning: notes.print(f"warning: {' '.join(str(warning).split())}")),
+            warnings_to(_each_once()),
             _usage_in_a_sentence(),
         ):
             try:

@@ -157,7 +157,8 @@ def read_study(folder: str | Path, protocol: str | None = None) -> pd.DataFrame:
     damaged: list[str] = []
     rows = StudyFolder(folder).rows(protocol, damaged=lambda error: damaged.append(str(error)))
     for error in dict.fromkeys(damaged):
-        warnings.warn(f"{error} The run is left out.", FolderWarning, stacklevel=2)
+        # From one place for all callers, some of which read a study again: Python then shows it once.
+        warnings.warn(f"{error} The run is left out.", FolderWarning, stacklevel=1)
     return rows
 
 
