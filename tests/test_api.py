@@ -28,6 +28,7 @@ from tenuto.config import RunConfig, StudyConfig, merge, preset_study
 from tenuto.data import Normalisation
 from tenuto.data.splits import PARTS
 from tenuto.errors import AudioError, CheckpointError, ConfigError, DataError, TrustError
+from tenuto.evaluation import runs
 from tenuto.evaluation.runs import Sibling
 from tenuto.sinks import open_sink
 from tests import corpora, short
@@ -279,6 +280,31 @@ def test_a_prediction_is_attributed_and_its_attribution_attacked(run, folder, tm
     assert len(coarse["segments"]) == 4 * 2
     assert "by occlusion" in text
     assert picture.stat().st_size > 1000
+
+
+def test_the_code_of_a_second_run_is_trusted_like_that_of_the_first(run, folder, study, monkeypatch):
+    other = next((study / "runs").glob("A2E-*"))
+    trusted: list[bool] = []
+
+    def noting(function):
+        def call(place, *arguments, trust=False, **options):
+            trusted.extend([trust] if Path(place) == other else [])
+            return function(place, *arguments, trust=trust, **options)
+
+        return call
+
+    monkeypatch.setattr("tenuto.api.runs.runs.open_run", noting(runs.open_run))
+    monkeypatch.setattr("tenuto.api.single_attacks.load", noting(tenuto.load))
+    words = ("--attack", "Transfer", "--norm", "l2", "--epsilon", 1, "--source", other, "--no-natural")
+    command("leakage", folder, "--split", "train", "--black-box", other, "--trust")
+    command("attack", folder, *words, "--setting", "steps=1", "--trust")
+    for first in (run, folder):
+        tenuto.leakage(first, "train", black_box=other, trust=True)
+        tenuto.attack(first, "Transfer", norm="l2", epsilon=1, source=other, steps=1, trust=True)
+    assert trusted == [True] * 6
+    tenuto.leakage(run, "train", black_box=other)
+    tenuto.attack(run, "Transfer", norm="l2", epsilon=1, source=other, steps=1)
+    assert trusted[6:] == [False] * 2
 
 
 def test_leakage_is_measured(folder, study):

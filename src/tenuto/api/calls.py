@@ -129,7 +129,7 @@ def attack(
         CheckpointError: The run was trained on other data, or has changed.
     """
     opening = opening_of(settings)
-    if isinstance(attack, str) and is_code(attack):
+    if isinstance(attack, str) and (is_code(attack) or isinstance(settings.get("source"), str | Path)):
         settings["trust"] = opening.get("trust", False)
         if isinstance(run, Run):  # trust is for the attack alone
             opening.pop("trust", None)
@@ -350,6 +350,7 @@ def leakage(
     *,
     black_box: runs.OpenedRun | Source | None = None,
     seed: int = 0,
+    trust: bool = False,
     root: Source | None = None,
     cache: Source | None = None,
     progress: Progress = SILENT,
@@ -363,6 +364,7 @@ def leakage(
         black_box: A run on the same data that completeness compares with; default: a fit on the features in front of
             the bottleneck.
         seed: Of the bootstrap.
+        trust: Whether you trust the code of adopted runs, which is then executed, now and later.
         root, cache, progress, opening: Of `open_run`; left out where the run is open.
 
     Raises:
@@ -370,7 +372,9 @@ def leakage(
         DataError: Too few clips.
         CheckpointError: The run was trained on other data, or has changed.
     """
-    return as_run(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed)
+    if not isinstance(run, Run):
+        opening["trust"] = trust
+    return as_run(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed, trust)
 
 
 def show(

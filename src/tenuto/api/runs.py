@@ -132,7 +132,8 @@ class Run(Displayed, runs.OpenedRun):
                 `tenuto.sinks.Sink`; default: nowhere. It makes a trace.
             settings: Settings of a named protocol that differ from the published ones, such as ``iterations=100``. Of
                 an attack by its name ``epsilon``, ``db``, ``norm``, ``objective`` (such as ``happy+``), ``from_clean``,
-                ``scale``, and its own, such as ``steps=100``; of ``FILE.py:FUNCTION`` also ``trust``.
+                ``scale``, and its own, such as ``steps=100``; of ``FILE.py:FUNCTION``, or with a run as
+                ``source``, also ``trust``.
 
         Returns:
             One row per clip, attack and budget.
@@ -348,7 +349,11 @@ class Run(Displayed, runs.OpenedRun):
         return attribute_clip(self, clip, emotion, method, budget, region, **settings, progress=self.progress)
 
     def leakage(
-        self, part: str = "test", black_box: runs.OpenedRun | Source | None = None, seed: int = 0
+        self,
+        part: str = "test",
+        black_box: runs.OpenedRun | Source | None = None,
+        seed: int = 0,
+        trust: bool = False,
     ) -> leaking.Leakage:
         """What the units of a bottleneck say beyond their concepts, and what they leave out.
 
@@ -357,22 +362,24 @@ class Run(Displayed, runs.OpenedRun):
             black_box: A run on the same data, such as an A2E run, that completeness compares with; default: a fit on
                 the features in front of the bottleneck. Named by its folder it is judged on the data of this run.
             seed: Of the bootstrap.
+            trust: Whether you trust the code of an adopted black box, which is then executed, now and later.
 
         Raises:
             ConfigError: No bottleneck, no concept ratings, or a black box on other data.
             DataError: Too few clips.
+            TrustError: A black box with code that was not named on this machine.
         """
         if black_box is not None and not isinstance(black_box, runs.OpenedRun):
-            black_box = self._alongside(locate_run(black_box))
+            black_box = self._alongside(locate_run(black_box), trust)
         return leaking.measure(self, part, black_box, seed)
 
-    def _alongside(self, folder: Path) -> runs.OpenedRun:
+    def _alongside(self, folder: Path, trust: bool) -> runs.OpenedRun:
         """Another run on the clips of this one: where those are other data, judged on the same ones."""
         prepared, files = self.material.prepared, self.files
         if files.home is not files:
             home = RunFolder(folder).home
             folder = _on(home, home.read_config(), self.config.data, prepared)
-        return runs.open_run(folder, prepared)
+        return runs.open_run(folder, prepared, trust=trust)
 
     def set_concepts(self, values: Mapping[str, float]) -> intervention.Change:
         """Emotions of the clean test clips, on average, before and after concepts are set to ``values``."""

@@ -130,7 +130,8 @@ def attack_on_run(
         objective: What it increases, in words (docs/attack.md) or itself; None for the attack's own default.
         from_clean: Measure errors from the clean prediction.
         scale: Clip predictions to this scale before an error is measured.
-        settings: Further settings of the family. The ``source`` of Transfer may be the folder of a run.
+        settings: Further settings of the family. The ``source`` of Transfer may be the folder of a run, which
+            ``trust`` is for too.
 
     Raises:
         ConfigError: As `single_attack`, or an unknown objective.
@@ -153,7 +154,7 @@ def attack_on_run(
     has_object = any(map(callable, settings.values()))
     if isinstance(source := settings.get("source"), str | Path):
         path = locate_run(source)
-        settings = {"name": path.name, **settings, "source": load(path)}
+        settings = {"name": path.name, **settings, "source": load(path, trust=trust)}
     chosen = single_attack(attack, norm, epsilon, objective, settings, db=db, trust=trust)
     return as_protocol(chosen.attacks[0]) if has_object else chosen
 

@@ -47,7 +47,7 @@ def leakage(
     from tenuto import api
 
     opened_run = api.open_run(run, root, data=data, trust=trust, cache=cache, progress=common.TERMINAL)
-    result = opened_run.leakage(split.value, black_box, seed)
+    result = opened_run.leakage(split.value, black_box, seed, trust)
     for remark in result.remarks:
         notes.print(remark)
     if as_json:
