@@ -40,7 +40,7 @@ from tenuto.data import Index, Prepared, prepare
 from tenuto.data.batches import Material
 from tenuto.data.excerpts import EXCERPT_FRAMES, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
-from tenuto.errors import DataError
+from tenuto.errors import DataError, counted
 from tenuto.evaluation import leakage, natural, robustness
 from tenuto.evaluation.certificates import Smoothing
 from tenuto.evaluation.certifying import Radii, Request, certify
@@ -90,7 +90,9 @@ def pack(
     prepared = prepare(dataset_of(config, out.parent, root), cache)
     arrays, text = packed_changes(config, prepared) if with_natural else ({}, {})
     write_pack(out, config, prepared, [] if done is None else complete_runs(done, config), arrays, text)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(read_pack(out)[2])} runs are left")
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {counted(len(read_pack(out)[2]), 'run is', 'runs are')} left"
+    )
 
 
 def complete_runs(folder: Path, study: StudyConfig) -> list[str]:
@@ -228,7 +230,9 @@ def run(
                 )
                 _archive(out / "runs.tar.gz", sorted(seconds))
                 write_json(out / "sitting.json", {"device": device, "workers": workers, "seconds": seconds})
-    print(f"{len(seconds)} of {len(left)} runs are complete after {time.time() - limit.begun:.0f} s")
+    print(
+        f"{len(seconds)} of {counted(len(left), 'run is', 'runs are')} complete after {time.time() - limit.begun:.0f} s"
+    )
 
 
 def _pool(workers: int, arguments: tuple[Any, ...]) -> Executor:
@@ -355,7 +359,8 @@ def merge(
     with tarfile.open(archive) as stream:
         stream.extractall(folder.runs_folder, filter="data")
     write_bytes(folder.settings, to_yaml(study).encode())
-    print(f"{len(complete_runs(out, study))} of {len(study.systems) * len(study.seeds)} runs are complete")
+    expected = counted(len(study.systems) * len(study.seeds), "run is", "runs are")
+    print(f"{len(complete_runs(out, study))} of {expected} complete")
 
 
 if __name__ == "__main__":

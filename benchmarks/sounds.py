@@ -21,6 +21,7 @@ from tenuto.data import Index, Soundtracks
 from tenuto.data.cache import Sound, listen_all
 from tenuto.data.duplicates import duplicates
 from tenuto.data.label_order import label_orders
+from tenuto.errors import counted
 
 Wave = NDArray[Any]
 COPIED = 6
@@ -89,7 +90,7 @@ def report_orders(index: Index, sounds: dict[str, Sound]) -> None:
             )
             for data in (index, exchanged)
         ]
-        print(f"{count} clips: right columns warn {shares[0]:.3f}, exchanged ones {shares[1]:.3f}")
+        print(f"{counted(count, 'clip')}: right columns warn {shares[0]:.3f}, exchanged ones {shares[1]:.3f}")
 
 
 def main(root: str) -> None:

@@ -147,7 +147,7 @@ def table(tmp_path, content, **options):
         ("a,b\n", "no rows"),
         ("", "no column"),
         ("a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header has 2"),
-        ("a,b\r\n\r\n1,2\r\n1\r\n", "line 4 has 1 fields"),
+        ("a,b\r\n\r\n1,2\r\n1\r\n", "line 4 has 1 field,"),
         ("a,b\r1,2,\r", "line 2 has 3 fields"),
         ("a,b, a\n1,2,3\n", "two columns are called 'a'"),
         ('a,b\n1,"2\n3,4\n5,6\n', "line 2 is not a row .* quotation marks"),

@@ -24,7 +24,7 @@ class TenutoError(Exception):
 
     def __str__(self) -> str:
         first, others = str(self.args[0]) if self.args else "", len(self.args) - 1
-        return first if others < 1 else f"{first} (and {others} more problem{'s' if others > 1 else ''})"
+        return first if others < 1 else f"{first} (and {counted(others, 'more problem')})"
 
 
 class FileError(TenutoError):
@@ -138,6 +138,15 @@ def warnings_to(show: Callable[[Warning], None]) -> Iterator[None]:
 
         warnings.showwarning = choose
         yield
+
+
+def counted(number: float | str, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, or with words that agree with it in number.
+
+    >>> counted(1, "clip"), counted(2, "clip"), counted(2, "row has", "rows have")
+    ('1 clip', '2 clips', '2 rows have')
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

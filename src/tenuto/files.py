@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import FileError, Problems, explain, one_line, quote
+from tenuto.errors import FileError, Problems, counted, explain, one_line, quote
 
 Array = NDArray[Any]
 
@@ -278,8 +278,8 @@ def _whole_rows(
             continue
         problems.add(
             FileError(
-                f"{path}: line {line} has {len(fields)} fields, the header has {width}. Write one field for each "
-                "column, and put fields that contain the separator in quotation marks."
+                f"{path}: line {line} has {counted(len(fields), 'field')}, the header has {width}. Write one field "
+                "for each column, and put fields that contain the separator in quotation marks."
             )
         )
     if not rows:

@@ -32,7 +32,7 @@ def test_an_ascent_on_a_linear_model_has_known_points():
         "prediction_tense": 4 * sizes,
     }.items():
         np.testing.assert_allclose(own[column], expected, atol=1e-12)
-    with pytest.raises(AttackError, match="emotions has 1 names, but there are 2 outputs"):
+    with pytest.raises(AttackError, match="emotions has 1 name, the model has 2 outputs"):
         trace.frame(["calm"])
     assert PGD(Linf(0.4))(MODEL, INPUTS, LABELS).trace is None
 

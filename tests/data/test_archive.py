@@ -94,7 +94,7 @@ def test_unzip_does_not_follow_a_link_out_of_the_destination(tmp_path):
         (
             {"zeros": bytes(3_000_000)},
             {"max_bytes": 1_000_000},
-            "1 files of 3000000 bytes; .* at most 1000000 bytes",
+            "1 file of 3000000 bytes; .* at most 1000000 bytes",
         ),
         (
             dict.fromkeys("abcdefghijk", b""),

@@ -265,7 +265,7 @@ def test_a_listing_that_leads_back_to_itself(server, tmp_path):
 
 def test_an_empty_selection_is_an_error(server, tmp_path):
     server.add("a.csv", b"a")
-    with pytest.raises(DownloadError, match="none of its 1 files is selected"):
+    with pytest.raises(DownloadError, match="none of its 1 file is selected"):
         get(server, tmp_path, select=lambda name: False)
 
 

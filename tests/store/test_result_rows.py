@@ -101,7 +101,7 @@ def test_the_columns_of_an_attack_of_its_own_are_kept():
         ),
         ({"emotions": ("valence",)}, "`emotions` must be 2 different names, got valence"),
         ({"clips": ["a", "a", "b", "c", "d"]}, "`clips` must be 5 different names"),
-        ({"concepts": ("melody",)}, "`concepts` names 1 concepts; the result has none"),
+        ({"concepts": ("melody",)}, "`concepts` names 1 concept; the result has none"),
         (
             {"attack": "DeepFool"},
             "`norm` of the attack DeepFool must be linf, l2, snr, amplitude, masked or none, got None",

@@ -16,7 +16,7 @@ import pandas as pd
 from tenuto.analysis.statistics import mean_of_all
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.display import Displayed, Element
-from tenuto.errors import DataError
+from tenuto.errors import DataError, counted
 from tenuto.files import sha256_file
 from tenuto.store.certificates import read_certificates
 from tenuto.store.study import StudyFolder
@@ -183,7 +183,7 @@ def _left_out(
             )
             remarks.append(
                 f"{key[0]}, sigma {key[2]:g}: tables have different numbers of clips ({listing}). That of "
-                f"{_clips(chosen_tables)} clips, {attack} an attack, was taken."
+                f"{counted(_clips(chosen_tables), 'clip')}, {attack} an attack, was taken."
             )
     return remarks
 

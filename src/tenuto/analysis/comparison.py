@@ -19,7 +19,7 @@ import pandas as pd
 from tenuto.analysis import matched, statistics, words
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, errors_per_clip, ordered_systems, selection
 from tenuto.display import Displayed, Element
-from tenuto.errors import ConfigError, DataError, did_you_mean
+from tenuto.errors import ConfigError, DataError, counted, did_you_mean
 from tenuto.store.rows import emotion_names, validate_rows
 
 QUANTITIES = {"attacked": "after the attack", "added": "added by the attack", "clean": "on clean clips"}
@@ -318,9 +318,9 @@ def _unit(rows: pd.DataFrame, settings: Settings) -> str:
     )
     emotions, clips = len(emotion_names(rows)), chosen["clip"].nunique()
     return (
-        f"A value is the {ERROR_MEASURES[settings.measure][0]} error over {emotions} emotions of one test clip under "
-        f"one run (a system trained with one seed){clipped}; {clips} clips, every run predicts all of them. "
-        f"Attacked predictions {words.attacked_pair(chosen)}."
+        f"A value is the {ERROR_MEASURES[settings.measure][0]} error over {counted(emotions, 'emotion')} of one "
+        f"test clip under one run (a system trained with one seed){clipped}; {counted(clips, 'clip')}, every run "
+        f"predicts all of them. Attacked predictions {words.attacked_pair(chosen)}."
     )
 
 
@@ -344,7 +344,10 @@ def _remarks(
         shared = seeds[first] & seeds[second]
         if unpaired := seeds[first] ^ seeds[second]:
             listed = ", ".join(str(seed) for seed in sorted(unpaired))
-            add(f"Only the {len(shared)} shared seeds are paired, not {listed}", f"{first}:{second}")
+            add(
+                f"Only the {counted(len(shared), 'shared seed is', 'shared seeds are')} paired, not {listed}",
+                f"{first}:{second}",
+            )
         if len(shared) < FEWEST_SEEDS:
             add(f"No test with seeds as the unit below {FEWEST_SEEDS} shared seeds", f"{first}:{second}")
     same = tested["t"].isna() & (tested["seeds"] >= FEWEST_SEEDS)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenuto.analysis.statistics import Values
 from tenuto.analysis.systems import Pair
-from tenuto.errors import DataError
+from tenuto.errors import DataError, counted
 from tenuto.metrics import ROUNDING
 
 FEWEST_DEGREES = 2
@@ -134,7 +134,8 @@ def _groups(systems: Sequence[str], clean: Values) -> tuple[list[str], Values, N
     names, codes = np.unique(systems, return_inverse=True)
     if len(clean) - len(names) - 1 < FEWEST_DEGREES:
         raise DataError(
-            f"{len(clean)} runs of {len(names)} systems leave fewer than {FEWEST_DEGREES} degrees of freedom"
+            f"{counted(len(clean), 'run')} of {counted(len(names), 'system')} leave fewer than {FEWEST_DEGREES} "
+            "degrees of freedom"
         )
     spreads = np.array([np.ptp(clean[codes == code]) for code in range(len(names))])
     varies = spreads > ROUNDING * np.abs(clean).max()

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from tenuto.errors import DataError
+from tenuto.errors import DataError, counted
 from tenuto.metrics import ROUNDING
 
 Values = NDArray[np.float64]
@@ -72,7 +72,9 @@ def paired_t_test(a: ArrayLike, b: ArrayLike) -> PairedTest:
     if first.ndim != 1 or first.shape != second.shape:
         raise DataError(f"values have shapes {first.shape} and {second.shape}; both must be (pairs,).")
     if len(first) < 2:
-        raise DataError(f"{len(first)} pairs: a paired test needs at least two; add clips or seeds.")
+        raise DataError(
+            f"{counted(len(first), 'pair')}: a paired test needs at least two; add clips or seeds."
+        )
     if not np.isfinite(first - second).all():
         raise DataError("a pair holds NaN or an infinite value; leave that pair out.")
     if not differences_vary(first, second):

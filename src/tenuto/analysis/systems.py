@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 from tenuto import metrics
 from tenuto.config import SYSTEMS, DataConfig
 from tenuto.data.base import DATASETS
-from tenuto.errors import DataError, FileError
+from tenuto.errors import DataError, FileError, counted
 from tenuto.store.budgets import norm_of, norm_order, which_budget
 from tenuto.store.rows import budgets_of, scale_of, unit_of, units_of, values_of, worst_case
 from tenuto.store.run import RunFolder
@@ -94,7 +94,7 @@ def _odd_runs(rows: pd.DataFrame) -> str | None:
     if not rest:
         return None
     odd = ", ".join(f"{run} ({own})" for run, own in attacks[attacks != usual[0]].head(3).items())
-    others = f"{usual[1]} other run{'s' * (usual[1] > 1)} ({usual[0]})"
+    others = f"{counted(usual[1], 'other run')} ({usual[0]})"
     return (
         f"{odd}: attacked differently from {others}. Attack again with the same settings, or keep the runs apart, in "
         "folders of their own."
@@ -392,7 +392,7 @@ def _worse_systems(reports: Sequence[Mapping[str, Any]]) -> str | None:
             overall[system] = overall.get(system, 0) + 1
         elif outputs:
             partly.setdefault(system, set()).update(outputs)
-    parts = [f"{system} ({count} run{'s' * (count > 1)})" for system, count in overall.items()]
+    parts = [f"{system} ({counted(count, 'run')})" for system, count in overall.items()]
     parts += [f"{system} on {', '.join(sorted(outputs))}" for system, outputs in partly.items()]
     if not parts:
         return None

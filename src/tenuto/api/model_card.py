@@ -10,6 +10,7 @@ import yaml
 from tenuto.config import RunConfig
 from tenuto.data import DATASETS
 from tenuto.data.base import Card
+from tenuto.errors import counted
 from tenuto.reporting.tables import escape_markdown
 
 CARD_METRICS = {
@@ -128,8 +129,9 @@ def _metrics(metrics: Mapping[str, Any] | None, about: Mapping[str, Any]) -> str
     clips, test, mean = metrics["clips"], metrics["test"], metrics["mean_predictor"]
     precision, measures = about.get("precision", "float32"), [name for name in CARD_METRICS if name in test]
     lines = [
-        f"Measured with these weights ({precision}) on the {clips['test']} test clips; {clips['train']} clips were "
-        f"used for training, {clips['validation']} for validation. Ten seconds of each clip are predicted.",
+        f"Measured with these weights ({precision}) on the {counted(clips['test'], 'test clip')}; "
+        f"{counted(clips['train'], 'clip was', 'clips were')} used for training, {clips['validation']} for "
+        "validation. Ten seconds of each clip are predicted.",
         "",
         f"| | {' | '.join(CARD_METRICS[name] for name in measures)} |",
         "|---|" + "---|" * len(measures),

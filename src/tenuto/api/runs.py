@@ -43,7 +43,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import PARTS
 from tenuto.devices import require
 from tenuto.display import Displayed, Element
-from tenuto.errors import ConfigError, FileError
+from tenuto.errors import ConfigError, FileError, counted
 from tenuto.evaluation import (
     explanation,
     intervention,
@@ -298,7 +298,7 @@ class Run(Displayed, runs.OpenedRun):
         background = explanation.Background.of(self.model, part.clips, part.inputs)
         try:
             path = background.write(self.folder, self.model)
-            self.progress.note(f"{path}: saved predictions for {len(part)} training clips")
+            self.progress.note(f"{path}: saved predictions for {counted(len(part), 'training clip')}")
         except FileError as error:  # another user's run: an explanation needs no writing
             self.progress.note(str(error))
         return background
@@ -384,7 +384,7 @@ class Run(Displayed, runs.OpenedRun):
     def set_concepts(self, values: Mapping[str, float]) -> intervention.Change:
         """Emotions of the clean test clips, on average, before and after concepts are set to ``values``."""
         before, after = intervention.set_concepts(self, values)
-        source = f"{self.name}, mean of {len(self.part('test'))} test clips"
+        source = f"{self.name}, mean of {counted(len(self.part('test')), 'test clip')}"
         names = self.recogniser.emotions
         return intervention.Change.of(source, names, values, before.mean(axis=0), after.mean(axis=0))
 

@@ -18,7 +18,7 @@ from tenuto.config import (
     with_system,
 )
 from tenuto.devices import require, require_precision
-from tenuto.errors import ConfigError, did_you_mean
+from tenuto.errors import ConfigError, counted, did_you_mean
 from tenuto.models import check_network
 from tenuto.models.checkpoint import import_run
 from tenuto.sinks import Sink
@@ -149,7 +149,7 @@ def train(
     config = loop.complete_config(config)
     prepared = prepare(root, config.data, cache=cache, progress=progress)
     progress.note(
-        f"{config.system}, seed {config.train.seed}, {len(prepared.index)} clips of {prepared.name}"
+        f"{config.system}, seed {config.train.seed}, {counted(len(prepared.index), 'clip')} of {prepared.name}"
     )
     with progress.bar("epochs", config.train.epochs) as advance:
         finished = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tenuto.attacks.checks import SMALLEST_STEP, require_number
-from tenuto.errors import AttackError, ConfigError, one_line
+from tenuto.errors import AttackError, ConfigError, counted, one_line
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Axes:
             )
         if self.bands is not None and (inputs.ndim < 3 or shape[-1] != len(self.bands)):
             raise AttackError(
-                f"The inputs have shape {shape}, but axes names {len(self.bands)} bands: the last two axes must be "
-                "frames and these bands."
+                f"The inputs have shape {shape}, but axes names {counted(len(self.bands), 'band')}: the last two "
+                "axes must be frames and these bands."
             )
 
 

@@ -18,7 +18,7 @@ from tenuto.attacks.checks import listed, require_whole
 from tenuto.attacks.objectives import Objective
 from tenuto.attacks.registry import ATTACKS, build, to_dict
 from tenuto.attacks.trace import Recorder, Trace
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, counted
 
 Progress = Callable[[int], None]
 
@@ -92,11 +92,10 @@ class AttackResult:
     def __repr__(self) -> str:
         change = (self.adversarial_prediction - self.clean_prediction).abs().mean()
         return (
-            f"{type(self).__name__}({len(self.loss)} examples, mean loss {self.loss.mean():.4g}, "
-            f"mean absolute change of the prediction {change:.4g}, "
-            f"largest change of an input {self.perturbation.abs().max():.4g}, "
-            f"{int(self.converged.sum())} converged"
-            f"{''.join(f', mean {name} {values.mean():.4g}' for name, values in self.columns.items())})"
+            f"{type(self).__name__}({counted(len(self.loss), 'example')}, mean loss {self.loss.mean():.4g}, mean "
+            f"absolute change of the prediction {change:.4g}, largest change of an input "
+            f"{self.perturbation.abs().max():.4g}, {int(self.converged.sum())} "
+            f"converged{''.join(f', mean {name} {values.mean():.4g}' for name, values in self.columns.items())})"
         )
 
 
@@ -310,11 +309,13 @@ class Examples:
         rows = rows[:, None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or len(rows) != count:
             raise AttackError(
-                f"Targets of shape {tuple(targets.shape)} do not fit {count} inputs: "
+                f"Targets of shape {tuple(targets.shape)} do not fit {counted(count, 'input')}: "
                 "give one row of emotions per input."
             )
         if names is not None and len(names) != count:
-            raise AttackError(f"There are {len(names)} names for {count} inputs: give one name per input.")
+            raise AttackError(
+                f"Got {counted(len(names), 'name')} for {counted(count, 'input')}: give one name per input."
+            )
         labels = tuple(str(name) for name in (range(count) if names is None else names))
         _check_finite("inputs", inputs, labels)
         _check_finite("targets", rows, labels)

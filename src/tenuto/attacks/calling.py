@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
-from tenuto.errors import AttackError, RandomModelWarning, did_you_mean, one_line
+from tenuto.errors import AttackError, RandomModelWarning, counted, did_you_mean, one_line
 
 Model = Callable[[Tensor], Any]
 """Any callable from inputs to emotions; `Evaluator` lists what it may return."""
@@ -256,8 +256,8 @@ def _concepts_of(returned: Any, like: Tensor) -> Tensor | None:
         return None
     if concepts.ndim != 2 or len(concepts) != len(like):
         raise AttackError(
-            f"The model returned concepts of shape {tuple(concepts.shape)} for {len(like)} inputs. Their shape must "
-            "be (inputs, concepts)."
+            f"The model returned concepts of shape {tuple(concepts.shape)} for {counted(len(like), 'input')}. "
+            "Their shape must be (inputs, concepts)."
         )
     return _real(concepts, "concepts").to(like, copy=True)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tenuto.attacks.calling import Outputs
 from tenuto.attacks.checks import FLAG, SMALLEST_STEP, check_settings_of, is_number, number, whole
 from tenuto.attacks.registry import OBJECTIVES
-from tenuto.errors import AttackError, ConfigError
+from tenuto.errors import AttackError, ConfigError, counted
 
 Against = Literal["label", "clean"]
 
@@ -36,8 +36,8 @@ def correlation_refusal(emotions: int, instead: str) -> str | None:
     if emotions >= LEAST_CORRELATED:
         return None
     return (
-        f"The model has {emotions} output{'s' if emotions > 1 else ''}, and a correlation across fewer than "
-        f"{LEAST_CORRELATED} outputs is always -1 or 1 and has no gradient: use {instead}."
+        f"The model has {counted(emotions, 'output')}, and a correlation across fewer than {LEAST_CORRELATED} "
+        f"outputs is always -1 or 1 and has no gradient: use {instead}."
     )
 
 
@@ -231,8 +231,8 @@ class Target(Objective):
     def __call__(self, outputs: Outputs, situation: Situation) -> Tensor:
         if len(self.profile) != outputs.emotions.shape[1]:
             raise AttackError(
-                f"The profile has {len(self.profile)} values and the model {outputs.emotions.shape[1]} emotions: "
-                "give one each, None where any value will do."
+                f"The profile has {counted(len(self.profile), 'value')} and the model "
+                f"{counted(outputs.emotions.shape[1], 'emotion')}: give one each, None where any value will do."
             )
         aims = [place for place, value in enumerate(self.profile) if value is not None]
         profile = outputs.emotions.new_tensor([self.profile[place] for place in aims])

@@ -16,7 +16,7 @@ from tenuto.attacks.bounded import BoundedAttack
 from tenuto.attacks.budgets import Budget
 from tenuto.attacks.calling import Model
 from tenuto.attacks.registry import plain, to_dict
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, counted
 
 
 @dataclass(eq=False)
@@ -70,7 +70,9 @@ class ProtocolResult:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        lines = [f"{self.protocol}: {len(self.clean_error)} examples, mean absolute error (worst case)"]
+        lines = [
+            f"{self.protocol}: {counted(len(self.clean_error), 'example')}, mean absolute error (worst case)"
+        ]
         lines.append(f"  {'clean':24} {self.clean_error.mean():.4f}")
         lines += [f"  {case.budget!r:24} {case.error.mean():.4f}" for case in self.worst.values()]
         return "\n".join([*lines, *self.notes])
@@ -175,8 +177,8 @@ class Protocol:
         """
         if self.most_emotions is not None and emotions > self.most_emotions:
             raise ConfigError(
-                f"Protocol {self.name} is defined for up to {self.most_emotions} emotions, the model has {emotions}: "
-                "its passes would exceed what it promises. Use single attacks."
+                f"Protocol {self.name} is defined for up to {counted(self.most_emotions, 'emotion')}, the model "
+                f"has {emotions}: its passes would exceed what it promises. Use single attacks."
             )
         usable = [attack for attack in self.attacks if not _refusal(attack, emotions, has_gradient)]
         if not usable:
@@ -195,7 +197,9 @@ class Protocol:
         ]
         if left_out:
             titles = ", ".join(dict.fromkeys(attack.title for attack in left_out))
-            sentences.append(f"{self.name} leaves out {titles} ({len(left_out)} attacks): {WITHOUT_GRADIENT}")
+            sentences.append(
+                f"{self.name} leaves out {titles} ({counted(len(left_out), 'attack')}): {WITHOUT_GRADIENT}"
+            )
         return tuple(sentences)
 
     def _ladders(self, attack: Attack, emotions: int) -> list[tuple[Attack, ...]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tenuto.attacks.calling import as_doubles
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,9 @@ class Trace:
         outputs = self.prediction.shape[2]
         labels = [str(number) for number in range(outputs)] if emotions is None else list(emotions)
         if len(labels) != outputs:
-            raise AttackError(f"emotions has {len(labels)} names, but there are {outputs} outputs.")
+            raise AttackError(
+                f"emotions has {counted(len(labels), 'name')}, the model has {counted(outputs, 'output')}."
+            )
         parts = []
         for place, name in enumerate(self.names):
             is_new = np.diff(self.step[:, place], prepend=-1) > 0
@@ -116,8 +118,8 @@ class Trace:
 
     def __repr__(self) -> str:
         return (
-            f"Trace({len(self.names)} examples, {len(self.step)} points up to step {self.step.max()}, mean best loss "
-            f"{self.best[0].mean():.4g} to {self.best[-1].mean():.4g})"
+            f"Trace({counted(len(self.names), 'example')}, {counted(len(self.step), 'point')} up to step "
+            f"{self.step.max()}, mean best loss {self.best[0].mean():.4g} to {self.best[-1].mean():.4g})"
         )
 
 

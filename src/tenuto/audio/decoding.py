@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tenuto.audio.containers import Piece, PieceReader, pieces
 from tenuto.audio.mpeg import cut_off
 from tenuto.audio.stderr import decoder_messages
-from tenuto.errors import AudioError, FileError
+from tenuto.errors import AudioError, FileError, counted
 from tenuto.files import naming
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _piece_blocks(
             yield (block if gain == 1 else block * np.float32(gain)), sound.samplerate
         announced = piece.samples or sound.frames
         if announced < 2**62 and count < announced - (MPEG_SLACK if piece.is_mpeg else 0):
-            raise cut_off(name, f"it holds {count} of {announced} samples")
+            raise cut_off(name, f"it holds {count} of {counted(announced, 'sample')}")
 
 
 def _read_blocks(

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tenuto.audio.loading import FULL_SCALE, SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, HOP, filterbank, frame_count, frame_starts
-from tenuto.errors import AudioError, ConfigError
+from tenuto.errors import AudioError, ConfigError, counted
 
 Values = NDArray[np.float64]
 Samples = NDArray[np.int16]
@@ -202,7 +202,8 @@ def _check(sound: Values, target: Values, first: int) -> None:
     frames, last = frame_count(len(sound)), first + len(target)
     if not (len(target) and 0 <= first <= frames - len(target)):
         raise AudioError(
-            f"frames {first} to {last} are not in a waveform of {frames} frames. Give the waveform they were cut from."
+            f"frames {first} to {last} are not in a waveform of {counted(frames, 'frame')}. Give the waveform "
+            "they were cut from."
         )
     if not (np.isfinite(sound).all() and np.isfinite(target).all()):
         raise AudioError(

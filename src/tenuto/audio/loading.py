@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tenuto.audio.decoding import BLOCK_SAMPLES, not_finite, read_blocks
 from tenuto.audio.rate import SAMPLE_RATE as SAMPLE_RATE
-from tenuto.errors import AudioError, ConfigError
+from tenuto.errors import AudioError, ConfigError, counted
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -80,7 +80,7 @@ class RecordingDescription:
             )
         if self.decoder_messages:
             first = self.decoder_messages[0].rpartition("error: ")[2].rstrip(".!")
-            sentences.append(f"it is damaged ({len(self.decoder_messages)} times, first: {first})")
+            sentences.append(f"it is damaged ({counted(len(self.decoder_messages), 'time')}, first: {first})")
         return sentences
 
 

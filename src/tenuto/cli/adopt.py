@@ -11,6 +11,7 @@ import typer
 
 from tenuto.cli import common, groups
 from tenuto.cli.common import out
+from tenuto.errors import counted
 
 TakesName = StrEnum(
     "TakesName", {"waveform": "waveform", "spectrogram": "log-spectrogram", "features": "features"}
@@ -146,6 +147,7 @@ def adopt(
     )
     count = len(run.recogniser.emotions)
     notes = "a gradient" if run.recogniser.has_gradient else "no gradient, so it is a black box"
-    number = "1 emotion" if count == 1 else f"{count} emotions"
-    out.print(f"{run.config.system}: {number}, takes {run.recogniser.inputs.name}, has {notes}")
+    out.print(
+        f"{run.config.system}: {counted(count, 'emotion')}, takes {run.recogniser.inputs.name}, has {notes}"
+    )
     typer.echo(str(run.folder))

@@ -17,6 +17,7 @@ from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.groups import Columns, grouped
 from tenuto.data import DATASETS, Validation
+from tenuto.errors import counted
 
 if TYPE_CHECKING:
     from tenuto.api.datasets import DataReport
@@ -112,7 +113,7 @@ def _print_report(report: DataReport) -> None:
     if len(report.warnings) > MOST_WARNINGS:
         line("warning", f"and {len(report.warnings) - MOST_WARNINGS} more; --json lists all.")
     if not report.duplicates:
-        line("duplicates", f"none among {report.recordings} recordings")
+        line("duplicates", f"none among {counted(report.recordings, 'recording')}")
     for order in report.label_orders:
         if not order.is_exchanged:
             line("label order", str(order))
@@ -165,7 +166,7 @@ def concepts_(
     about = "proxies computed from the audio" + (
         "" if description.correlations else "; no ratings to compare with"
     )
-    out.print(f"{len(description.clips)} clips of {name}: {about}.")
+    out.print(f"{counted(len(description.clips), 'clip')} of {name}: {about}.")
     if to is not None:
         out.print(str(to), markup=False)
 
@@ -216,7 +217,7 @@ def prepare(
     normalisation = measure(prepared.spectrograms)
     frames = [len(spectrogram) for spectrogram in prepared.spectrograms]
     out.print(
-        f"{len(frames)} clips of {prepared.name}, {min(frames)} to {max(frames)} frames, "
+        f"{counted(len(frames), 'clip')} of {prepared.name}, {min(frames)} to {max(frames)} frames, "
         f"mean {normalisation.mean:.6f}, deviation {normalisation.deviation:.6f} (all clips), "
         f"fingerprint {prepared.fingerprint[:8]}"
     )
@@ -226,5 +227,5 @@ def prepare(
 def _verdict(validation: Validation, published: bool) -> str:
     problems = len(validation.missing) + len(validation.altered) + len(validation.inconsistent)
     if problems:
-        return f"{problems} problem{'s' if problems > 1 else ''} found"
+        return f"{counted(problems, 'problem')} found"
     return "as published" if published else "complete, every recording can be read"

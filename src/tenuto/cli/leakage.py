@@ -12,6 +12,7 @@ from rich.markup import escape
 from tenuto.cli import common
 from tenuto.cli.common import notes, out
 from tenuto.cli.screen import grid
+from tenuto.errors import counted
 
 if TYPE_CHECKING:
     from tenuto.evaluation.leakage import Leakage
@@ -62,7 +63,7 @@ def leakage(
 
 def _print(result: Leakage) -> None:
     """Print the summary, the emotions, and the pairs of concepts with most leakage."""
-    title = f"{result.run}, {result.clips} {result.part} clips; black box: {result.black_box}"
+    title = f"{result.run}, {counted(result.clips, f'{result.part} clip')}; black box: {result.black_box}"
     summary = grid(title, "measure", "value", "low", "high", names=["measure"])
     for line in result.summary.to_dict("records"):
         summary.add_row(line["measure"].replace("_", " "), *_numbers(line, "value", "low", "high"))

@@ -18,6 +18,7 @@ from tenuto.analysis.systems import at_budgets, mean_change
 from tenuto.analysis.words import number, upper_bound
 from tenuto.cli.common import notes, out
 from tenuto.cli.options import with_options
+from tenuto.errors import counted
 from tenuto.store.budgets import norm_of
 from tenuto.store.rows import concept_names, emotion_names, has_thresholds, values_of, worst_case
 
@@ -113,7 +114,8 @@ def attack_table(rows: pd.DataFrame) -> Table:
     """What a protocol did on average: error and correlation, clean and at every budget, and what it cost."""
     worst = worst_case(rows)
     first, clips = rows.iloc[0], worst["clip"].nunique()
-    table = Table(title=escape(f"{first['run']}, {first['protocol']}, {clips} clips"), title_justify="left")
+    heading = f"{first['run']}, {first['protocol']}, {counted(clips, 'clip')}"
+    table = Table(title=escape(heading), title_justify="left")
     budgets, concepts = list(at_budgets(rows)), concept_names(rows)
     moving = {"|Δ prediction|": emotion_names(rows)} | ({"|Δ concept|": concepts} if concepts else {})
     for heading in ("", *moving, "MAE", "correlation"):
@@ -246,7 +248,8 @@ def print_natural(changes: pd.DataFrame, title: str) -> None:
 def _print_skipped(changes: pd.DataFrame) -> None:
     for change, skipped in zip(changes["change"], changes["skipped"], strict=True):
         if skipped:
-            notes.print(f"{change}: {skipped} clips are too short for it and are left out.")
+            words = counted(skipped, "clip is too short for it and is", "clips are too short for it and are")
+            notes.print(f"{change}: {words} left out.")
 
 
 def print_strengths(changes: pd.DataFrame, corruption: pd.Series[Any], title: str) -> None:
@@ -389,5 +392,5 @@ def _clips_table(result: ClipsShown) -> Table:
     survival = result.survival
     without = f"; {survival['without_effect']} without effect" if survival["without_effect"] else ""
     mean = percent(survival["mean"]) if survival["clips"] else "none"
-    table.caption = f"survives: mean {mean} of {survival['clips']} clips{without}"
+    table.caption = f"survives: mean {mean} of {counted(survival['clips'], 'clip')}{without}"
     return table

@@ -20,7 +20,7 @@ from tenuto.cli import EXIT_UNFINISHED, common
 from tenuto.cli.common import notes, out
 from tenuto.cli.groups import grouped
 from tenuto.config import StudyConfig, studies
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, counted
 from tenuto.store.study import StudyFolder
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ def _plan_table(plan: Plan) -> Table:
 
 def _stages_done(plan: Plan) -> str:
     """How many stages are done, and the expected time of the others."""
-    text = f"{len(plan.stages) - len(plan.left)} of {len(plan.stages)} stages are done."
+    text = (
+        f"{len(plan.stages) - len(plan.left)} of {counted(len(plan.stages), 'stage is', 'stages are')} done."
+    )
     if not plan.left:
         return f"{text} Nothing is left to do."
     if plan.unmeasured == len(plan.left):
@@ -215,7 +217,9 @@ def run(
         report = run_study(study, folder, place, executor, notes.print, device, trust, time_limit)
     spent = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in report.seconds.items())
     complete = report.runs - len(report.failed) - len(report.unfinished)
-    out.print(f"{complete} of {report.runs} runs are complete. Time of this call: {spent}.")
+    out.print(
+        f"{complete} of {counted(report.runs, 'run is', 'runs are')} complete. Time of this call: {spent}."
+    )
     for outcome in report.failed:
         out.print(f"failed: {outcome.run}: {outcome.error}", markup=False)
     if report.unfinished:

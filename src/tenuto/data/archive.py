@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 
-from tenuto.errors import FileError, one_line
+from tenuto.errors import FileError, counted, one_line
 from tenuto.files import naming, write_bytes
 
 
@@ -36,8 +36,8 @@ def unzip(archive: Path, destination: Path, *, max_bytes: int = 2**31, max_files
         size = sum(member.file_size for member in files)
         if not 0 < len(files) <= max_files or size > max_bytes:
             raise FileError(
-                f"{archive}: contains {len(files)} files of {size} bytes; allowed are 1 to {max_files} files of at "
-                f"most {max_bytes} bytes. If you trust it, unpack it by hand."
+                f"{archive}: contains {counted(len(files), 'file')} of {counted(size, 'byte')}; allowed are 1 to "
+                f"{max_files} files of at most {max_bytes} bytes. If you trust it, unpack it by hand."
             )
         faults = filter(None, map(_member_fault, files))
         if fault := next(faults, None) or path_fault([member.orig_filename for member in files], destination):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tenuto.audio.descriptors import DESCRIPTORS_VERSION, descriptors
 from tenuto.audio.loading import SAMPLE_RATE, load_and_describe, load_audio
 from tenuto.data.base import Dataset, Index, Labels, Progress, fingerprint
-from tenuto.errors import AudioError, ConfigError, DataError, FileError, TenutoError
+from tenuto.errors import AudioError, ConfigError, DataError, FileError, TenutoError, counted
 from tenuto.files import read_safetensors, sha256_bytes, sha256_file, write_safetensors
 
 Spectrogram = NDArray[np.float32]
@@ -232,7 +232,9 @@ def _each(
     if failures:
         first = [str(failures[row]) for row in sorted(failures)[:3]]
         more = f" And {len(failures) - 3} more." if len(failures) > 3 else ""
-        raise DataError(f"{len(failures)} of {len(paths)} recordings cannot be used. {' '.join(first)}{more}")
+        raise DataError(
+            f"{len(failures)} of {counted(len(paths), 'recording')} cannot be used. {' '.join(first)}{more}"
+        )
     return [results[row] for row in range(len(paths))]
 
 

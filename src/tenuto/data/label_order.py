@@ -14,6 +14,7 @@ import numpy as np
 
 from tenuto.data.base import Index, Labels
 from tenuto.data.cache import Sound
+from tenuto.errors import counted
 from tenuto.metrics import spearman
 
 VALENCE = frozenset({"valence", "pleasure", "pleasantness", "positivity"})
@@ -53,7 +54,7 @@ class LabelOrder:
     def __str__(self) -> str:
         numbers = (
             f"rank correlations with loudness and onset rate: {self.valence} {self.rho_valence:+.2f}, "
-            f"{self.arousal} {self.rho_arousal:+.2f} ({self.clips} clips)"
+            f"{self.arousal} {self.rho_arousal:+.2f} ({counted(self.clips, 'clip')})"
         )
         if not self.is_exchanged:
             return numbers

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tenuto.data.base import Index, Labels, ratings, register_dataset
 from tenuto.data.soundtracks import DIVISOR, Soundtracks
-from tenuto.errors import DataError, Problems, quote
+from tenuto.errors import DataError, Problems, counted, quote
 from tenuto.files import read_csv
 
 OSF_FILE = "4v3xh"
@@ -133,8 +133,8 @@ def _agree(first: Iterable[str], second: Iterable[str], first_name: str, second_
     one, other = [cell.strip() for cell in first], [cell.strip() for cell in second]
     if len(one) != len(other):
         raise DataError(
-            f"{first_name} has {len(one)} rows, {second_name} has {len(other)}; they must have the same rows. "
-            "Download both data sets again."
+            f"{first_name} has {counted(len(one), 'row')}, {second_name} has {len(other)}; they must have the same "
+            "rows. Download both data sets again."
         )
     for row, (left, right) in enumerate(zip(one, other, strict=True), 1):
         if left != right:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tenuto.data.archive import path_fault, unzip
-from tenuto.errors import DownloadError, one_line, quote
+from tenuto.errors import DownloadError, counted, one_line, quote
 from tenuto.files import naming
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def osf_download(
         selected = [item for item in listing if select is None or select(item[0])]
         if not selected:
             raise DownloadError(
-                f"OSF node {node}: none of its {len(listing)} files is selected. Check the id."
+                f"OSF node {node}: none of its {counted(len(listing), 'file')} is selected. Check the id."
             )
         selected.sort(key=lambda item: item[0])
         if fault := path_fault([name for name, _ in selected], destination):
@@ -264,7 +264,7 @@ class _Client:
             except _TransientError as error:
                 if pause is None:
                     raise DownloadError(
-                        f"{url}: {error}, after {len(self.waits) + 1} attempts. Check the network and "
+                        f"{url}: {error}, after {counted(len(self.waits) + 1, 'attempt')}. Check the network and "
                         "HTTPS_PROXY, then run the same command again; finished parts are kept."
                     ) from error
                 time.sleep(max(pause, error.wait))

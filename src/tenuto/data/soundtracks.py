@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 from tenuto.data.base import Card, Dataset, Index, Labels, clip_name, ratings, register_dataset, usable_rows
-from tenuto.errors import DownloadError, Problems, one_line
+from tenuto.errors import DownloadError, Problems, counted, one_line
 from tenuto.files import read_csv, sha256_bytes
 
 EMOTIONS = ("valence", "energy", "tension", "anger", "fear", "happy", "sad", "tender")
@@ -128,7 +128,7 @@ class Soundtracks(Dataset):
         osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(names), progress=progress)
         if missing_files := [name for name in names if not (self.root / name).is_file()]:
             raise DownloadError(
-                f"OSF node {OSF_NODE} lacks {missing_files[0]} and {len(missing_files) - 1} more files. Get them from "
+                f"OSF node {OSF_NODE} lacks {missing_files[0]} and {counted(len(missing_files) - 1, 'more file')}. Get them from "
                 f"{self.card.origin} and put them into {self.root}."
             )
 

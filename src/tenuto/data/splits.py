@@ -14,7 +14,7 @@ from tenuto.config import SPLITS, is_split_file
 from tenuto.data.base import Index, clip_name
 from tenuto.data.layout import without_type
 from tenuto.data.tables import separator_of
-from tenuto.errors import ConfigError, DataError, Problems, did_you_mean, one_line, quote
+from tenuto.errors import ConfigError, DataError, Problems, counted, did_you_mean, one_line, quote
 from tenuto.files import read_csv, read_text, sha256_bytes, write_csv
 
 PARTS = ("train", "validation", "test")
@@ -63,8 +63,8 @@ def draw(index: Index, kind: str, seed: int = PAPER_SPLIT_SEED) -> Split:
         return _official(index, which, seed)
     if len(index) < 10:
         raise DataError(
-            f"{len(index)} clips cannot be split 80:10:10; at least 10 are needed. Add recordings, or name the part of "
-            "every clip in a CSV with the columns clip and split: `split=FILE.csv`."
+            f"{counted(len(index), 'clip')} cannot be split 80:10:10; at least 10 are needed. Add recordings, or "
+            "name the part of every clip in a CSV with the columns clip and split: `split=FILE.csv`."
         )
     if name == "group":
         return _leave_out(index, which, seed)
@@ -171,7 +171,7 @@ def _of_parts(parts: Mapping[str, str], source: str, seed: int) -> Split:
     train, validation, test = ([clip for clip in parts if parts[clip] == name] for name in PARTS)
     if len(train) < 2 or not test:
         raise DataError(
-            f"{source} has {len(train)} clip{'s' * (len(train) != 1)} for training and {len(test)} for testing; at "
+            f"{source} has {counted(len(train), 'clip')} for training and {len(test)} for testing; at "
             "least 2 and 1 are needed. Add them, or choose another split."
         )
     if not validation:

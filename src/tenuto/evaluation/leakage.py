@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenuto.attacks.calling import as_doubles
 from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError, DataError, counted
 from tenuto.evaluation.attacked_clips import Clips
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.metrics import is_constant
@@ -79,7 +79,7 @@ class Leakage(Displayed):
         return float(values.get(measure, np.nan))
 
     def _elements(self) -> list[Element]:
-        return [f"{self.run}, {self.clips} {self.part} clips", self.summary, *self.remarks]
+        return [f"{self.run}, {counted(self.clips, f'{self.part} clip')}", self.summary, *self.remarks]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +110,8 @@ def left_out_errors(inputs: ArrayLike, outputs: ArrayLike) -> Errors:
     clips, columns = x.shape
     if clips < columns + SPARE_CLIPS:
         raise DataError(
-            f"{clips} clips are too few for fits on {columns} concepts: at least {columns + SPARE_CLIPS} are needed. "
-            "Choose a larger part of the split."
+            f"{counted(clips, 'clip is', 'clips are')} too few for fits on {counted(columns, 'concept')}: at least "
+            f"{columns + SPARE_CLIPS} are needed. Choose a larger part of the split."
         )
     left_vectors, sizes, _ = np.linalg.svd(_standardised(x)(x), full_matrices=False)
     basis = left_vectors[:, sizes > max(sizes[0], np.finfo(float).tiny) * 1e-10]

@@ -26,7 +26,7 @@ from tenuto.audio.loading import FULL_SCALE, full_scale, resample
 from tenuto.audio.spectrogram import FRAME_SIZE, HOP, frame_count, frame_starts, log_spectrogram
 from tenuto.data.excerpts import EXCERPT_FRAMES, cut, fixed_starts
 from tenuto.data.inputs import LogSpectrogramInputs
-from tenuto.errors import CheckpointError, ConfigError, DataError
+from tenuto.errors import CheckpointError, ConfigError, DataError, counted
 from tenuto.evaluation.attacked_clips import RECOMPUTED_AGREEMENT
 from tenuto.evaluation.resynthesised_clip import Resynthesis, audibility
 from tenuto.evaluation.runs import OpenedRun
@@ -103,8 +103,8 @@ def resynthesise(
         return play_attack(subject, row, perturbation, waveform, inputs.start(first, len(waveform)))
     if frame_count(len(waveform)) != frames[place]:
         raise DataError(
-            f"clip {clip} has {frames[place]} frames, the waveform {frame_count(len(waveform))}. Give the clip's own "
-            "recording, as load_audio reads it."
+            f"clip {clip} has {counted(frames[place], 'frame')}, the waveform {frame_count(len(waveform))}. Give "
+            "the clip's own recording, as load_audio reads it."
         )
     return render_attack(subject, row, perturbation, waveform, prepared.spectrograms[place], first)
 

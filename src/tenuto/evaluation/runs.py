@@ -15,7 +15,7 @@ from tenuto.data.cache import Prepared
 from tenuto.data.excerpts import WAVEFORM_UNIT
 from tenuto.data.inputs import FramedWaveformInputs, LogSpectrogramInputs
 from tenuto.data.splits import PARTS, Split, draw
-from tenuto.errors import CheckpointError, DataError, did_you_mean
+from tenuto.errors import CheckpointError, DataError, counted, did_you_mean
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import IMPORTED, load
 from tenuto.models.matching import converted_to, judged_on
@@ -178,8 +178,9 @@ def _seen_in_training(files: RunFolder, split: Split) -> tuple[str, ...]:
     if home is None or not (again := set(split.test) & {*home.train, *home.validation}):
         return ()
     return (
-        f"{len(again)} of {len(split.test)} test clips have names of clips that the model was trained on. If the "
-        "recordings are the same, its metrics here are too good; `tenuto data validate --against` compares them.",
+        f"{len(again)} of {counted(len(split.test), 'test clip has a name', 'test clips have names')} of clips "
+        "that the model was trained on. If the recordings are the same, its metrics here are too good; `tenuto "
+        "data validate --against` compares them.",
     )
 
 

@@ -19,7 +19,7 @@ from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
 from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS, Soundtracks
-from tenuto.errors import CheckpointError, ConfigError, FileError, one_line, quote
+from tenuto.errors import CheckpointError, ConfigError, FileError, counted, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen, trust_adopted
 from tenuto.models.recogniser import Recogniser
@@ -273,7 +273,7 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path:
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
     if kind.has_concepts != bool(concepts):
-        raise ValueError(f"{len(concepts)} names of concepts for the network {about['network']}")
+        raise ValueError(f"{counted(len(concepts), 'name')} of concepts for the network {about['network']}")
     network = kind(len(emotions), units, float(about["width"]))
     weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     for name, value in network.state_dict().items():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tenuto.analysis.comparison import QUANTITIES, Comparison
 from tenuto.analysis.words import number
+from tenuto.errors import counted
 from tenuto.reporting.figures.style import save_figure
 from tenuto.reporting.figures.tradeoff import tradeoff
 from tenuto.reporting.tables import GROUP, Columns, ResultTable, probability, text_cells
@@ -91,7 +92,7 @@ def _captions(comparison: Comparison) -> dict[str, str]:
     settings = comparison.settings
     bootstrap = (
         "Intervals: two-way bootstrap, seeds and clips resampled independently "
-        f"({settings.draws} draws, seed {settings.seed})."
+        f"({counted(settings.draws, 'draw')}, seed {settings.seed})."
     )
     tests, fits = (tested_pairs(table) for table in (comparison.pairs, comparison.mixed))
     counts = sorted(set(comparison.pairs["pooled_n"].dropna()))
@@ -129,16 +130,16 @@ def _caption_matched(comparison: Comparison) -> str:
     line = fitted.iloc[0]
     slope, error = number(line["slope"], "z.2f"), number(line["slope_error"], ".2f")
     return (
-        f"{caption}. {len(runs)} runs of {runs['system'].nunique()} systems leave {line['degrees_of_freedom']} degrees "
-        f"of freedom; common slope {slope} (standard error {error}); clean error {line['clean_matched']:.4f}. Interval "
-        "and p by t. p by Holm over the planned pairs."
+        f"{caption}. {len(runs)} runs of {runs['system'].nunique()} systems leave "
+        f"{counted(line['degrees_of_freedom'], 'degree')} of freedom; common slope {slope} (standard error "
+        f"{error}); clean error {line['clean_matched']:.4f}. Interval and p by t. p by Holm over the planned pairs."
     )
 
 
 def tested_pairs(table: pd.DataFrame) -> str:
     """For how many tests of one kind of error p is adjusted: the planned pairs that could be tested."""
     count = max(table.groupby("quantity")["p"].count(), default=0)
-    return f"{count} tested pair{'s' * (count > 1)}" if count else "the planned pairs"
+    return counted(count, "tested pair") if count else "the planned pairs"
 
 
 def write_comparison(comparison: Comparison, out: str | Path) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tenuto.audio.loading import EXTENSIONS
-from tenuto.errors import CheckpointError, ConfigError, did_you_mean
+from tenuto.errors import CheckpointError, ConfigError, counted, did_you_mean
 from tenuto.store.exported import ModelFolder
 from tenuto.store.run import RunFolder, is_file, listed
 from tenuto.store.study import StudyFolder
@@ -129,7 +129,7 @@ def _refuse_study(path: Path) -> None:
         return
     if runs := StudyFolder(path).runs(lambda error: None):
         raise ConfigError(
-            f"{path}: is a study with {len(runs)} run{'s' * (len(runs) > 1)}, not a run. Name one of them: "
+            f"{path}: is a study with {counted(len(runs), 'run')}, not a run. Name one of them: "
             f"{_some([run.path for run in runs])}. Type `tenuto report {path} --out report.html` for the whole study."
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from tenuto.errors import ConfigError, DataError
+from tenuto.errors import ConfigError, DataError, counted
 from tenuto.store.budgets import NORMS
 from tenuto.store.rows import validate_rows, write_rows
 
@@ -83,7 +83,9 @@ def rows_of_result(
     units = result.clean_concepts
     if concepts and (units is None or units.shape[1] != len(concepts)):
         predicted = "none" if units is None else units.shape[1]
-        raise ConfigError(f"`concepts` names {len(concepts)} concepts; the result has {predicted}.")
+        raise ConfigError(
+            f"`concepts` names {counted(len(concepts), 'concept')}; the result has {predicted}."
+        )
     if isinstance(attack, str):
         if norm not in (*NORMS, "none"):
             allowed = f"{', '.join(NORMS)} or none"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tenuto.errors import DataError, FileError, FolderWarning, TenutoError
+from tenuto.errors import DataError, FileError, FolderWarning, TenutoError, counted
 from tenuto.files import naming
 from tenuto.store.folder import BaseFolder, File
 from tenuto.store.rows import IDENTITY, NATURAL_PROTOCOL, RELEASED_PROTOCOL, validate_rows
@@ -143,7 +143,9 @@ class StudyFolder(BaseFolder):
         released = [name for name in common if name.startswith(RELEASED_PROTOCOL)]
         if len(shared := released or (common if len(protocols) == 1 else [])) == 1:
             return shared[0]
-        counts = (f"{name} ({len(runs)} of {len(attacked)} runs)" for name, runs in protocols.items())
+        counts = (
+            f"{name} ({len(runs)} of {counted(len(attacked), 'run')})" for name, runs in protocols.items()
+        )
         raise FileError(
             f"{self.path}: which protocol? Choose one with `protocol`. Protocols with rows: {', '.join(counts)}."
         )

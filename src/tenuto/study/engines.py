@@ -16,7 +16,7 @@ from tenuto.attacks.checks import require_number, require_whole
 from tenuto.config import StudyConfig, to_yaml
 from tenuto.data import Prepared
 from tenuto.devices import require, require_precision
-from tenuto.errors import ConfigError, one_line
+from tenuto.errors import ConfigError, counted, one_line
 from tenuto.files import write_text
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
@@ -261,7 +261,8 @@ def run_study(
         entry = journal.Entry(folder, journal.STUDY)
         with entry.restored_on_refusal():
             prepared = _prepare(study, folder, root, engine, entry)
-            report(f"{len(prepared.index)} clips of {prepared.name} are ready")
+            name = prepared.name
+            report(f"{counted(len(prepared.index), f'clip of {name} is', f'clips of {name} are')} ready")
             each = planned(study, prepared, trust)
             jobs = [Job(study, one, folder, root, device, trust, limit) for one in each]
             under_way = _under_way(jobs, engine)

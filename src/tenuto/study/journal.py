@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from tenuto.errors import REASONS, ConfigError, FileError, TenutoError, one_line
+from tenuto.errors import REASONS, ConfigError, FileError, TenutoError, counted, one_line
 from tenuto.files import naming, read_bytes, read_json, write_bytes, write_json
 from tenuto.store.study import StudyFolder
 
@@ -192,7 +192,7 @@ def require(folder: Path, study: Record) -> None:
     runs = StudyFolder(folder).runs(lambda error: None) if folder.is_dir() else []
     if not runs:
         raise ConfigError(f"{folder}: contains no study. Give the folder that was given to --out.")
-    number = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    number = f"{counted(len(runs), 'run')}"
     raise ConfigError(
         f"{folder}: has {number}, but no journal, in which `tenuto study run` records progress; results that were "
         f"copied or made by single commands have none. `tenuto stats {folder}` and `tenuto report {folder}` show the "

@@ -22,7 +22,7 @@ from tenuto.data.base import fingerprint
 from tenuto.data.batches import check, check_labels, check_split
 from tenuto.data.splits import draw
 from tenuto.data.synthesis import is_complete
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, counted
 from tenuto.evaluation.natural import unmeasured
 from tenuto.files import sha256_file
 from tenuto.models.adoption import SUFFIXES
@@ -187,11 +187,11 @@ def reductions(study: StudyConfig) -> list[str]:
     if run.model.width != 1:
         parts.append(f"{run.model.width:g} of the channels")
     if run.train.epochs < 199:
-        parts.append(f"at most {run.train.epochs} epochs instead of 199")
+        parts.append(f"at most {counted(run.train.epochs, 'epoch')} instead of 199")
     if len(study.seeds) < 10:
-        parts.append(f"{len(study.seeds)} seeds instead of 10")
+        parts.append(f"{counted(len(study.seeds), 'seed')} instead of 10")
     if (training := (run.train.adversarial or AdversarialConfig()).iterations) < 50:
-        parts.append(f"{training} attack iterations in adversarial training instead of 50")
+        parts.append(f"{counted(training, 'attack iteration')} in adversarial training instead of 50")
     if run.train.precision:
         name = {"auto": "bfloat16 where the processor has it", "tf32": "TF32"}.get(
             run.train.precision, "bfloat16"
@@ -199,7 +199,10 @@ def reductions(study: StudyConfig) -> list[str]:
         parts.append(f"updates in {name} instead of float32")
     iterations = [attack.settings.get("iterations", PAPER_ITERATIONS) for attack in study.protocols]
     reduced = (number for number in iterations if number != PAPER_ITERATIONS)
-    return [*parts, *(f"{number} attack iterations instead of {PAPER_ITERATIONS}" for number in reduced)]
+    return [
+        *parts,
+        *(f"{counted(number, 'attack iteration')} instead of {PAPER_ITERATIONS}" for number in reduced),
+    ]
 
 
 def dataset_of(study: StudyConfig, folder: Path, root: Path | None) -> Dataset:
@@ -371,7 +374,7 @@ def _analyse(folder: Path, each: list[Planned], attacks: list[Protocol], before:
     is_current = notes.get("analysed") == analysed([one.run for one in each], attacks)
     is_there = is_current and "made" in notes and all((folder / name).is_file() for name in notes["made"])
     is_done = is_there and all(stage.done for stage in before)
-    return Stage(ANALYSE, "", f"rows of {len(each)} runs", "paper", is_done)
+    return Stage(ANALYSE, "", f"rows of {counted(len(each), 'run')}", "paper", is_done)
 
 
 def _seconds(run: str, stage: str, records: Records) -> float | None:

@@ -265,7 +265,7 @@ def test_perturbations_that_are_missing_are_a_warning(copied, prepared, check):
     change_arrays(copied, lambda arrays: {name: arrays[name] for name in sorted(arrays)[1:]})
     result = finding(check, open_sources([copied])[0], Data(prepared=prepared))
     assert result.verdict is WARN
-    assert "1 perturbations are missing" in result.sentence
+    assert "1 perturbation is missing" in result.sentence
 
 
 def test_a_run_without_its_file_of_perturbations_is_a_warning(copied, tmp_path):

@@ -1,7 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 
 from tenuto.attacks import APGD, Correlation, Linf, ReleasedAttack
+from tenuto.errors import counted
+from tenuto.evaluation.audit import audit
 from tenuto.evaluation.audit.findings import Verdict
 from tenuto.store.released_logs import RELEASED_EMOTIONS
 from tests.evaluation.audit.planted import bounded, finding, logs, source
@@ -76,7 +80,7 @@ def test_a_row_of_norm_zero_whose_prediction_moved_fails():
     result = finding("same-iterate", logs(attacked=1.0, clean=0.125))
     assert result.verdict is FAIL
     assert result.value == pytest.approx(0.875)
-    assert result.sentence.startswith("1 of 1 rows with norm 0")
+    assert result.sentence.startswith("1 of 1 row with norm 0 has")
 
 
 def test_a_row_of_norm_zero_that_did_not_move_passes():
@@ -221,3 +225,18 @@ def test_rows_that_do_not_say_their_settings_fail():
     result = finding("provenance", source(bounded().drop(columns="settings")))
     assert result.verdict is FAIL
     assert "missing: settings" in result.sentence
+
+
+def test_sentences_on_one_row_count_in_the_singular():
+    rows = bounded(clips=1, linf=0.11)
+    plural = re.compile(
+        r"\b1 (?!of\b)(\w+ ){0,2}(clips|rows|runs|attacks|norms|perturbations|recordings|outputs)\b"
+    )
+    found = [one.sentence for one in audit(source(rows), source(made_up.run(clips=1, l2=0.0)))]
+    assert any("1 of 1 recorded norm lies outside" in sentence for sentence in found)
+    assert any("1 of 1 row with norm 0 has a moved prediction" in sentence for sentence in found)
+    assert not [sentence for sentence in found if plural.search(sentence)]
+    assert (counted(1, "clip"), counted(0, "clip"), counted(2, "row has", "rows have")) == (
+        *("1 clip", "0 clips"),
+        "2 rows have",
+    )

@@ -86,7 +86,7 @@ def test_a_goal_that_was_reached_and_is_not_reported_is_found(converged, verdict
     returned = pd.DataFrame({"loss": [0.6], "converged": [converged]}, index=["a"])
     result = FINDERS["silent-success"](SearchPath.of(attack, trace, returned))
     assert result.verdict is verdict
-    assert "reached its goal on 1 of 1 clips" in result.sentence
+    assert "reached its goal on 1 of 1 clip;" in result.sentence
 
 
 def test_a_search_in_place_of_that_of_the_rows_is_named_so():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence
 from tenuto.files import sha256_file
@@ -67,7 +68,8 @@ def _judged(rows: pd.DataFrame) -> Finding:
     if not np.isfinite(rows["attacked_low"]).any():
         return not_recorded(
             "certificate",
-            f"{rows['draws'].iloc[0]} draws give no interval of a prediction: certify with 1000 draws.",
+            f"{counted(rows['draws'].iloc[0], 'draw gives', 'draws give')} no interval of a prediction: certify "
+            "with 1000 draws.",
         )
     first = rows.iloc[0]
     size = f"{first['snr_db']:g} dB SNR" if pd.notna(first["snr_db"]) else f"radius {first['radius']:g}"
@@ -76,7 +78,8 @@ def _judged(rows: pd.DataFrame) -> Finding:
     if rows.empty:
         return not_recorded(
             "certificate",
-            f"at {where} {first['draws']} draws give no bound: certify with more, or a larger sigma.",
+            f"at {where} {counted(first['draws'], 'draw gives', 'draws give')} no bound: certify with more, or a "
+            "larger sigma.",
         )
     broken_rows = (rows["attacked_low"] > rows["high"]) | (rows["attacked_high"] < rows["low"])
     clips, broken = rows["clip"].nunique(), rows.loc[broken_rows, "clip"].nunique()
@@ -89,8 +92,8 @@ def _judged(rows: pd.DataFrame) -> Finding:
         "certificate",
         broken / clips,
         allowed,
-        f"at {where}, {broken} of {clips} certificates do not hold under the attack; each "
-        f"{'table ' if together else ''}is stated with confidence {confidence:g}.",
+        f"at {where}, {broken} of {counted(clips, 'certificate does', 'certificates do')} not hold under the "
+        f"attack; each {'table ' if together else ''}is stated with confidence {confidence:g}.",
         fail=broken > 0 and chance <= BROKEN_LEVEL + 1e-9,
         warn=broken > 0,
     )

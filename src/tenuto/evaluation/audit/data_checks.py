@@ -11,6 +11,7 @@ from tenuto.data.duplicates import is_recognisable
 from tenuto.data.excerpts import measure
 from tenuto.data.label_order import FEWEST_CLIPS, label_orders
 from tenuto.data.splits import Split, one_spelling
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, aligned
 from tenuto.store.run import RunFolder
@@ -21,6 +22,8 @@ SAME_MOMENT = 1e-6
 FEW = 0.1
 """Share of test clips from trained albums or artists up to which they have little weight in a mean over clips."""
 
+ALBUM_WORDS = ("attacked clip comes from", "attacked clips come from")
+ARTIST_WORDS = ("attacked clip is by", "attacked clips are by")
 NO_SPLIT = "the rows do not record the training clips: give `split=FILE`."
 NOT_COMPARED = "the recordings were not compared; `tenuto audit STUDY --root DATA` compares them."
 TOO_SHORT = "their recordings have less than 2.5 s of changing sound, or cannot be read"
@@ -115,9 +118,10 @@ def _owners(evidence: Evidence, kind: str) -> Finding:
             return not_recorded(kind, f"no {which} clip has a name of its {kind[:-1]}.")
         shared = [clip for clip in clips if owner[clip] in trained]
         share = len(shared) / len(clips)
+        words = ALBUM_WORDS if kind == "albums" else ARTIST_WORDS
         sentence = (
-            f"{len(shared)} of {len(clips)} attacked clips {'come from' if kind == 'albums' else 'are by'} {kind} that "
-            f"also have training clips ({len(set(owners) - {''})} {kind} in all)."
+            f"{len(shared)} of {counted(len(clips), *words)} {kind} that also have training clips "
+            f"({len(set(owners) - {''})} {kind} in all)."
             + (f" {unknown} have no name of their {kind[:-1]} and were not compared." if unknown else "")
         )
         is_doubtful = share > 0 or unknown > 0
@@ -152,8 +156,8 @@ def duplicates(evidence: Evidence) -> Finding:
         example = f" {pairs[0][2]}." if pairs else ""
         beyond = f" {len(others)} more are validation clips, which choose the checkpoint." if others else ""
         sentence = (
-            f"{len(leaked)} of {len(clips)} attacked clips have the same sound as a training clip "
-            f"({len(sounds)} recordings compared).{beyond}{example}"
+            f"{len(leaked)} of {counted(len(clips), 'attacked clip has', 'attacked clips have')} the same sound as "
+            f"a training clip ({counted(len(sounds), 'recording')} compared).{beyond}{example}"
             + (f" {len(unknown)} were not compared: {TOO_SHORT}." if unknown else "")
         )
         share = len(leaked) / len(clips)
@@ -172,8 +176,8 @@ def label_order(evidence: Evidence) -> Finding:
     if not orders:
         return not_recorded(
             "label-order",
-            f"needs {FEWEST_CLIPS} recordings and ratings named like valence and like arousal that vary; there are "
-            f"{len(sounds)} recordings and {', '.join(index.emotions)}.",
+            f"needs {FEWEST_CLIPS} recordings and ratings named like valence and like arousal that vary; found: "
+            f"{counted(len(sounds), 'recording')} and {', '.join(index.emotions)}.",
         )
     order = max(orders, key=lambda one: (one.is_exchanged, one.rho_valence - one.rho_arousal))
     return judge(
@@ -215,7 +219,10 @@ def every_clip(evidence: Evidence) -> Finding:
         if index is not None:
             attacked, expected = aligned(attacked, index), aligned(expected, index)
         lacking, others = sorted(set(expected) - set(attacked)), sorted(set(attacked) - set(expected))
-        sentence = f"{len(expected) - len(lacking)} of {len(expected)} {part} clips were attacked"
+        sentence = (
+            f"{len(expected) - len(lacking)} of {counted(len(expected), f'{part} clip was', f'{part} clips were')} "
+            "attacked"
+        )
         sentence += f"; {lacking[0]} was not" if lacking else ""
         sentence += f"; {len(others)} of other parts were, the first {others[0]}" if others else ""
         wrong = len(lacking) + len(others)
@@ -233,17 +240,17 @@ def labels(evidence: Evidence) -> Finding:
             "labels",
             based / len(uses),
             0.0,
-            f"{based} of {len(uses)} attacks compare with the label: part of their error is the model's own, and an "
-            "attacker without labels is weaker.",
+            f"{based} of {counted(len(uses), 'attack compares', 'attacks compare')} with the label: part of their "
+            "error is the model's own, and an attacker without labels is weaker.",
             warn=True,
         )
     if None in uses:
         return not_recorded(
             "labels",
-            f"for {sum(value is None for value in uses)} of {len(uses)} attacks it is not recorded whether they "
-            "compare with the label; attack again to record it.",
+            f"for {sum(value is None for value in uses)} of {counted(len(uses), 'attack')} it is not recorded "
+            "whether they compare with the label; attack again to record it.",
         )
-    return judge("labels", 0.0, 0.0, f"none of {len(uses)} attacks compares with the label.")
+    return judge("labels", 0.0, 0.0, f"none of {counted(len(uses), 'attack')} compares with the label.")
 
 
 def _uses_label(evidence: Evidence) -> list[bool | None]:

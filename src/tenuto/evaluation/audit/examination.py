@@ -34,7 +34,7 @@ from tenuto.attacks import (
 from tenuto.attacks.budgets import Euclidean
 from tenuto.attacks.calling import Evaluator, as_doubles, input_gradient
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
-from tenuto.errors import AttackError, ModelError, one_line
+from tenuto.errors import AttackError, ModelError, counted, one_line
 from tenuto.evaluation.audit.findings import Finding, Verdict, judge, not_recorded
 from tenuto.evaluation.audit.sources import Values
 from tenuto.evaluation.audit.strength import weaker
@@ -228,8 +228,8 @@ def gradients(subject: Subject) -> Finding:
         "gradients",
         value,
         0.0,
-        f"on {len(flat)} clips {bad[0]} gradients are not finite and {bad[1]} are zero; {zero:.1%} of all entries are "
-        "exactly zero.",
+        f"on {counted(len(flat), 'clip')} {counted(bad[0], 'gradient is', 'gradients are')} not finite and "
+        f"{counted(bad[1], 'is', 'are')} zero; {zero:.1%} of all entries are exactly zero.",
         fail=any(bad),
         warn=zero > ZERO_ENTRIES,
     )
@@ -300,7 +300,7 @@ def finite_differences(subject: Subject) -> Finding:
         largest,
         AGREEMENT,
         f"autograd and finite differences of the error (steps of {step:g} std) differ by at most {largest:.2g}, "
-        f"relatively, along the gradient and along random signs on {len(inputs)} clips.",
+        f"relatively, along the gradient and along random signs on {counted(len(inputs), 'clip')}.",
         fail=not largest <= AGREEMENT,
     )
 
@@ -327,7 +327,7 @@ def repeatable(subject: Subject) -> Finding:
         "repeatable",
         apart,
         SAME,
-        f"two predictions of the same {len(first)} inputs differ by at most {apart:.2g}.",
+        f"two predictions of the same {counted(len(first), 'input')} differ by at most {apart:.2g}.",
         fail=not apart <= SAME,
     )
 
@@ -348,8 +348,8 @@ def unstable_predictions(subject: Subject) -> Finding:
         "unstable-predictions",
         value,
         UNSTABLE[0],
-        f"at {POINTS} random points within a tenth of the budget ({subject.budget.label()}) the error of {len(centre)} "
-        f"clips differs by {value:.1%} from that at the centre, on average.",
+        f"at {POINTS} random points within a tenth of the budget ({subject.budget.label()}) the error of "
+        f"{counted(len(centre), 'clip')} differs by {value:.1%} from that at the centre, on average.",
         warn=value > UNSTABLE[0],
         fail=not value <= UNSTABLE[1],
     )

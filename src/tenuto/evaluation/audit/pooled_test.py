@@ -12,6 +12,7 @@ import pandas as pd
 from tenuto.analysis.smc2025 import COMPARISONS
 from tenuto.analysis.statistics import differences_vary, paired_t_test
 from tenuto.analysis.systems import FEWEST_SEEDS, Pair, at_budgets, ordered_systems, same_seed
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.store.rows import row_errors
@@ -56,7 +57,7 @@ def _pooled_at(rows: pd.DataFrame, published: bool) -> Finding:
         "pooled-test",
         most.factor,
         OVERSTATED,
-        f"in {clustered} of {len(pairs)} pairs of systems the clips of one seed are not independent; "
+        f"in {clustered} of {counted(len(pairs), 'pair')} of systems the clips of one seed are not independent; "
         f"{most.pair[0]} against {most.pair[1]}: the standard error over seeds is {most.factor:.1f} times "
         f"the pooled one. {_published(pairs) or most.sentence}",
         fail=most.severity == 2 and published,

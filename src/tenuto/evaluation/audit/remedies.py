@@ -24,7 +24,7 @@ from tenuto.attacks import (
     emotions_of,
     left_as_found,
 )
-from tenuto.errors import AttackError
+from tenuto.errors import AttackError, counted
 from tenuto.evaluation.audit.examination import DRAWS, QUERIES, random_search
 from tenuto.evaluation.audit.findings import Finding, Verdict
 from tenuto.evaluation.audit.longer_search import CHANGE, RESTARTS, AuditedAttack
@@ -215,7 +215,8 @@ class Rerun:
         clips = self.rows["clip"].nunique()
         return (
             f"{self.remedy} ({', '.join(self.checks)}): MAE {self.before:.4f} by {self.audited}, {self.after:.4f} "
-            f"by {self.attack}, {self.best:.4f} in the worst case of all ({self.change:+.1%}) on {clips} clips."
+            f"by {self.attack}, {self.best:.4f} in the worst case of all ({self.change:+.1%}) on "
+            f"{counted(clips, 'clip')}."
         )
 
     def as_json(self) -> dict[str, Any]:

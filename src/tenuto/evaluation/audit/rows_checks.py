@@ -10,6 +10,7 @@ import pandas as pd
 
 from tenuto.analysis import words
 from tenuto.data.excerpts import EXCERPT_FRAMES
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Source, Values
 from tenuto.files import read_safetensors
@@ -46,7 +47,7 @@ def budget(evidence: Evidence) -> Finding:
     if bounded.empty:
         return _without_budget(rows)
     without = len(rows) - len(bounded)
-    others = f" {without} rows state no budget." if without else ""
+    others = f" {counted(without, 'row states', 'rows state')} no budget." if without else ""
     norms = dict.fromkeys(bounded["norm"])
     findings = [
         (name if len(norms) > 1 else "", _of_norm(bounded[bounded["norm"] == name], others)) for name in norms
@@ -64,13 +65,14 @@ def _of_norm(rows: pd.DataFrame, others: str) -> Finding:
     allowed = MASKED_EXCESS if norm.name == "masked" else EXCESS
     outside, largest = outside_budget(sizes, recorded["epsilon"].to_numpy(np.float64), allowed)
     empty = len(rows) - len(recorded)
+    none = f"{counted(empty, 'row records', 'rows record')} none."
     unmeasured = int((rows.drop(recorded.index)["l2"] != 0).sum())  # a perturbation of 0 has no ratio
     return judge(
         "budget",
         largest,
         allowed,
-        f"{outside} of {len(recorded)} recorded norms lie outside the stated budget; the largest is "
-        f"{max(largest, 0):.2g} times epsilon above it.{f' {empty} rows record none.' if empty else ''}{others}",
+        f"{outside} of {counted(len(recorded), 'recorded norm lies', 'recorded norms lie')} outside the stated "
+        f"budget; the largest is {max(largest, 0):.2g} times epsilon above it.{f' {none}' if empty else ''}{others}",
         fail=outside > 0,
         warn=unmeasured > 0 or bool(others),
     )
@@ -124,9 +126,10 @@ def _released_budget(source: Source) -> Finding:
         "budget",
         outside / len(norms),
         0.0,
-        f"{outside} of {len(norms)} stored perturbations have an L2 norm above {epsilon * math.sqrt(entries):.3f}, "
-        f"the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x {ENTRY_BANDS} entries allows (median "
-        f"{np.median(norms):.3g}, largest {norms.max():.3g}; {int((norms == 0).sum())} are 0): the budget never binds.",
+        f"{outside} of {counted(len(norms), 'stored perturbation has', 'stored perturbations have')} an L2 norm "
+        f"above {epsilon * math.sqrt(entries):.3f}, the largest that {epsilon:g} in each of {EXCERPT_FRAMES} x "
+        f"{ENTRY_BANDS} entries allows (median {np.median(norms):.3g}, largest {norms.max():.3g}; "
+        f"{int((norms == 0).sum())} are 0): the budget never binds.",
         fail=outside > 0,
     )
 
@@ -138,12 +141,14 @@ def same_iterate(evidence: Evidence) -> Finding:
     gaps = int(np.isnan(norms).sum())
     if gaps == len(norms):
         return not_recorded("same-iterate", "the rows record no norm of a perturbation.")
-    without = f" {gaps} rows record no norm." if gaps else ""
+    without = f" {counted(gaps, 'row records', 'rows record')} no norm." if gaps else ""
     change = values_of(evidence.rows, "adversarial") - values_of(evidence.rows, "clean")
     movement = np.abs(change).max(axis=1)
     is_zero = norms == 0
     if not is_zero.any():
-        sentence = f"none of {len(norms) - gaps} perturbations has norm 0: no row contradicts.{without}"
+        sentence = (
+            f"none of {counted(len(norms) - gaps, 'perturbation')} has norm 0: no row contradicts.{without}"
+        )
         return judge("same-iterate", 0.0, MOVED, sentence, warn=gaps > 0)
     wrong = is_zero & (movement > MOVED)
     largest = float(movement[is_zero].max())
@@ -151,8 +156,8 @@ def same_iterate(evidence: Evidence) -> Finding:
         "same-iterate",
         largest,
         MOVED,
-        f"{int(wrong.sum())} of {int(is_zero.sum())} rows with norm 0 have a moved prediction (by up to "
-        f"{largest:.3g}): "
+        f"{int(wrong.sum())} of {counted(int(is_zero.sum()), 'row with norm 0 has', 'rows with norm 0 have')} a "
+        f"moved prediction (by up to {largest:.3g}): "
         + (
             "their norm and prediction belong to two iterates, so the size of the perturbation behind an error is "
             "unknown in every row."
@@ -186,7 +191,8 @@ def convergence(evidence: Evidence) -> Finding:
         "convergence",
         share,
         REACHED,
-        f"{int(converged.sum())} of {len(converged)} attacks reached their goal within {most} iterations"
+        f"{int(converged.sum())} of {counted(len(converged), 'attack reached its', 'attacks reached their')} goal "
+        f"within {counted(most, 'iteration')}"
         + (
             ": the others ended at the cap, so the error depends on the number of iterations."
             if share < 1
@@ -205,7 +211,7 @@ def few_outputs(evidence: Evidence) -> Finding:
         return judge("few-outputs", count, FEWEST_OUTPUTS, f"the model has {count} outputs.")
     attacks = evidence.row_attacks
     refused = sum(attack is not None and attack.refusal(count) is not None for attack in attacks)
-    outputs = f"the model has {count} output{'s' if count > 1 else ''}"
+    outputs = f"the model has {counted(count, 'output')}"
     if not refused and None in attacks:
         return not_recorded(
             "few-outputs", f"{outputs} and the rows do not record every attack, so its objective is unknown."
@@ -216,8 +222,9 @@ def few_outputs(evidence: Evidence) -> Finding:
         "few-outputs",
         count,
         FEWEST_OUTPUTS,
-        f"{outputs}, and {refused} of {len(attacks)} attacks use a correlation across them. It is always -1 or 1 and "
-        "has no gradient: these attacks do nothing and count as converged. Attack an error instead.",
+        f"{outputs}, and {refused} of {counted(len(attacks), 'attack uses', 'attacks use')} a correlation across "
+        "them. It is always -1 or 1 and has no gradient: these attacks do nothing and count as converged. Attack "
+        "an error instead.",
         fail=True,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tenuto.data.excerpts import EXCERPT_FRAMES, WAVEFORM_UNIT
-from tenuto.errors import DataError
+from tenuto.errors import DataError, counted
 from tenuto.evaluation.audit import sound_checks
 from tenuto.evaluation.audit.findings import Finding, Verdict, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.rows_checks import ENTRY_BANDS, EXCESS, MOVED, outside_budget
@@ -27,6 +27,10 @@ SAME_NORM = 1e-5
 
 IDS = ("saved-budget", "saved-norm", "saved-prediction", "sound-budget")
 SAVED_BATCH = 8
+LIES_OUTSIDE = (
+    "perturbation, measured again in float64, lies outside its budget",
+    "perturbations, measured again in float64, lie outside their budget",
+)
 
 
 @check("saved-budget", "Are the saved perturbations inside their budget?")
@@ -84,7 +88,10 @@ def measure_saved(evidence: Evidence) -> dict[str, Finding]:
     unsaved = [run for run in evidence.runs if run not in source.saved]
     for name, own in findings.items():
         if unsaved and any(finding.verdict is not Verdict.NOT_RECORDED for _, finding in own):
-            sentence = f"{len(unsaved)} of {len(evidence.runs)} runs have no file of perturbations."
+            sentence = (
+                f"{len(unsaved)} of {counted(len(evidence.runs), 'run has', 'runs have')} no file of "
+                "perturbations."
+            )
             own.append((unsaved[0], judge(name, len(unsaved), 0, sentence, warn=True)))
     return {name: worst(own) for name, own in findings.items()}
 
@@ -98,8 +105,8 @@ def _of_other_weights(evidence: Evidence, run: str) -> Iterator[tuple[str, Findi
     other = recorded[recorded != present]
     if len(other):
         sentence = (
-            f"{len(other)} of {len(recorded)} rows were made with weights {str(other.iloc[0])[:8]}, the run now has "
-            f"{present[:8]}: these are predictions of another model."
+            f"{len(other)} of {counted(len(recorded), 'row was', 'rows were')} made with weights "
+            f"{str(other.iloc[0])[:8]}, the run now has {present[:8]}: these are predictions of another model."
         )
         yield run, judge("saved-prediction", len(other) / len(recorded), 0.0, sentence, fail=True)
 
@@ -114,7 +121,8 @@ def _with_other_labels(evidence: Evidence) -> Iterator[tuple[str, Finding]]:
     if (wrong := apart > MOVED).any():
         first = rows.iloc[int(wrong.argmax())]
         sentence = (
-            f"{wrong.sum()} of {len(rows)} rows have other labels than the data, first clip {first['clip']}."
+            f"{wrong.sum()} of {counted(len(rows), 'row has', 'rows have')} other labels than the data, first clip "
+            f"{first['clip']}."
         )
         yield str(first["run"]), judge("saved-prediction", apart.max(), MOVED, sentence, fail=True)
 
@@ -203,7 +211,8 @@ class Deltas:
 
 
 def _absent(absent: list[str]) -> str:
-    return f"{len(absent)} perturbations are missing, the first {absent[0]}." if absent else ""
+    number = counted(len(absent), "perturbation is", "perturbations are")
+    return f"{number} missing, the first {absent[0]}." if absent else ""
 
 
 def _sizes(deltas: Deltas, norm: str) -> Values:
@@ -232,8 +241,8 @@ def _budget(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
         "saved-budget",
         largest,
         EXCESS,
-        f"{outside} of {len(sizes)} perturbations, measured again in float64, lie outside their budget; the largest by "
-        f"{max(largest, 0):.2g} times epsilon. {_absent(absent)}".rstrip(),
+        f"{outside} of {counted(len(sizes), *LIES_OUTSIDE)}; the largest by {max(largest, 0):.2g} times epsilon. "
+        f"{_absent(absent)}".rstrip(),
         fail=outside > 0,
         warn=bool(absent),
     )
@@ -251,8 +260,8 @@ def _norm(rows: pd.DataFrame, deltas: Deltas, absent: list[str]) -> Finding:
         "saved-norm",
         float(difference.max()),
         SAME_NORM,
-        f"{wrong} of {len(rows)} rows give a norm that is not the saved perturbation's; the largest relative "
-        f"difference is {difference.max():.2g}. {_absent(absent)}".rstrip(),
+        f"{wrong} of {counted(len(rows), 'row gives', 'rows give')} a norm that is not the saved perturbation's; "
+        f"the largest relative difference is {difference.max():.2g}. {_absent(absent)}".rstrip(),
         fail=wrong > 0,
         warn=bool(absent),
     )
@@ -285,8 +294,8 @@ def _prediction(run: OpenedRun, rows: pd.DataFrame, deltas: Deltas, absent: list
         "saved-prediction",
         worst_difference,
         MOVED,
-        f"{int(wrong.sum())} of {len(rows)} rows hold a clean or attacked prediction that is not the model's; the "
-        f"largest difference is {worst_difference:.2g}. {_absent(absent)}".rstrip(),
+        f"{int(wrong.sum())} of {counted(len(rows), 'row holds', 'rows hold')} a clean or attacked prediction that is "
+        f"not the model's; the largest difference is {worst_difference:.2g}. {_absent(absent)}".rstrip(),
         fail=bool(wrong.any()),
         warn=bool(absent),
     )

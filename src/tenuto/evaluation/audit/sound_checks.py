@@ -12,6 +12,7 @@ import pandas as pd
 from tenuto.analysis.survival import STORAGE, survival
 from tenuto.analysis.systems import at_budgets
 from tenuto.data.excerpts import WAVEFORM_UNIT
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, check, judge, not_recorded, worst
 from tenuto.evaluation.audit.sources import Evidence, Values
 from tenuto.files import Array
@@ -73,7 +74,8 @@ def _of_norm(rows: pd.DataFrame, norm: str, measured: Values, absent: str) -> Fi
     excess = np.nan_to_num(norm_name.db * (measured - budget), nan=math.inf)
     outside, differing = int((excess > EXCESS_DB[norm]).sum()), _differing(rows, norm_name.column, measured)
     largest = float(excess.max())
-    others = f" {differing} rows give another ratio than was measured." if differing else ""
+    rows_give = counted(differing, "row gives", "rows give")
+    others = f" {rows_give} another ratio than was measured." if differing else ""
     return judge(
         "sound-budget",
         largest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tenuto.analysis.systems import RESOLUTION
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, judge
 from tenuto.evaluation.audit.sources import Values
 
@@ -30,7 +31,7 @@ def weaker(
         ahead if math.isfinite(ahead) else math.inf,
         RESOLUTION,
         f"MAE {weak.mean():.4f} by {weak_words or WEAKER_WORDS[name]}, {strong.mean():.4f} by {strong_words}; "
-        f"the former is stronger on {share:.0%} of {len(weak)} clips.",
+        f"the former is stronger on {share:.0%} of {counted(len(weak), 'clip')}.",
         fail=not ahead <= RESOLUTION,
         warn=share > OFTEN,
     )

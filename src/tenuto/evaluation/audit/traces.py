@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tenuto.errors import counted
 from tenuto.evaluation.audit.findings import Finding, judge, not_recorded
 from tenuto.metrics import ROUNDING
 
@@ -110,7 +111,11 @@ def silent_success(path: SearchPath) -> Finding:
     if reason := _hidden_search(path):
         return not_recorded(name, f"{text} {reason}.")
     if gaps := int(clips["returned"].isna().sum()):
-        return not_recorded(name, f"{gaps} of {len(clips)} clips of the trace have no row with a loss.")
+        return not_recorded(
+            name,
+            f"{gaps} of {counted(len(clips), 'clip of the trace has', 'clips of the trace have')} no row with "
+            "a loss.",
+        )
     goal = getattr(path.attack, "goal", None)
     if goal is not None:
         # Rounding may decide about a goal that is reached exactly.
@@ -120,8 +125,8 @@ def silent_success(path: SearchPath) -> Finding:
             name,
             silent / len(clips),
             0.0,
-            f"the search of {text} reached its goal on {int(reached.sum())} of {len(clips)} clips; it does not report "
-            f"{silent} of them.",
+            f"the search of {text} reached its goal on {int(reached.sum())} of {counted(len(clips), 'clip')}; it "
+            f"does not report {silent} of them.",
             fail=silent > 0,
         )
     # An attack that stops at a value need not return more than that.
@@ -138,7 +143,7 @@ def silent_success(path: SearchPath) -> Finding:
         name,
         value,
         LOST[0],
-        f"{value:.1%} of what the search of {text} gained on {len(clips)} clips is not in its result.",
+        f"{value:.1%} of what the search of {text} gained on {counted(len(clips), 'clip')} is not in its result.",
         warn=value > LOST[0],
         fail=not value <= LOST[1],
     )
@@ -160,7 +165,8 @@ def incomplete_optimisation(path: SearchPath) -> Finding:
         name,
         value,
         STILL_RISING[0],
-        f"{value:.1%} of what the search of {text} gained on {len(own)} clips came in the last tenth of its steps.",
+        f"{value:.1%} of what the search of {text} gained on {counted(len(own), 'clip')} came in the last tenth "
+        "of its steps.",
         warn=value > STILL_RISING[0],
         fail=not value <= STILL_RISING[1],
     )

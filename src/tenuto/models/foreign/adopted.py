@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tenuto.errors import ModelError, TenutoError, one_line
+from tenuto.errors import ModelError, TenutoError, counted, one_line
 from tenuto.models.foreign.outputs import UnfitOutputError, to_matrix
 
 Layout = Literal["as it is", "with a channel axis", "without the channel axis"]
@@ -68,7 +68,7 @@ class Adopted(nn.Module):
         if self.outputs is not None and rows.shape[1] != self.outputs:
             number, names = rows.shape[1], self.outputs
             raise ModelError(
-                f"{self.source}: it has {number} output{'s' * (number != 1)}, {names} {'is' if names == 1 else 'are'} "
+                f"{self.source}: it has {counted(number, 'output')}, {names} {'is' if names == 1 else 'are'} "
                 f"named. Name {number}, or choose another output."
             )
         is_tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]

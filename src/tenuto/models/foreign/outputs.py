@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenuto.errors import ModelError, one_line, quote
+from tenuto.errors import ModelError, counted, one_line, quote
 
 
 class UnfitOutputError(ModelError):
@@ -44,7 +44,7 @@ def _matrix(value: Any, clips: int, device: torch.device) -> Tensor:
     expected = [clips] if clips != 1 else []
     if axes[: len(expected)] != expected or len(axes) > len(expected) + 1 or tensor.numel() == 0:
         raise UnfitOutputError(
-            f"its output for {clips} clip{'s' * (clips != 1)} has the shape {tuple(tensor.shape)}, must be (clips, "
+            f"its output for {counted(clips, 'clip')} has the shape {tuple(tensor.shape)}, must be (clips, "
             "outputs). Return one row per clip, for example the mean over time."
         )
     return tensor.reshape(

@@ -20,7 +20,7 @@ from tenuto import __version__
 from tenuto.analysis import sentences
 from tenuto.analysis.systems import FEWEST_SEEDS, ordered_systems
 from tenuto.analysis.words import number
-from tenuto.errors import printable
+from tenuto.errors import counted, printable
 from tenuto.evaluation.audit.findings import (
     NOT_EVALUATED,
     OBJECT_NOT_EVALUATED,
@@ -223,8 +223,8 @@ def _certainty(inputs: PageInputs) -> str:
             else "There is no test, since every seed has the same difference."
         )
         return (
-            f"{first} and {second} share {len(seeds)} seed{'s' * (len(seeds) != 1)} on {rows['clip'].nunique()} test "
-            f"clips. {why}"
+            f"{first} and {second} share {counted(len(seeds), 'seed')} on "
+            f"{counted(rows['clip'].nunique(), 'test clip')}. {why}"
         )
     line = tested.iloc[0]
     verdict = "differ significantly" if line["p_holm"] < SEED_LEVEL else "do not differ significantly"
