@@ -80,6 +80,15 @@ def again(dataset, root):
     return type(dataset)(root)
 
 
+@pytest.mark.parametrize("kind", ["no such folder", "is a file, not a folder", "contains no"])
+def test_a_place_without_the_data_is_refused_with_what_was_expected(made, tmp_path, kind):
+    (tmp_path / "notes.txt").write_text("something else")
+    name = {"no such folder": "gone", "is a file, not a folder": "notes.txt", "contains no": "."}[kind]
+    expected = rf"{re.escape(str(tmp_path / name))}: {kind}.*\. Point `root` at the "
+    with pytest.raises(DataError, match=expected):
+        _ = again(made, tmp_path / name).index
+
+
 def test_labels_lie_on_the_label_scale(made):
     low, high = made.index.label_scale
     assert (low, high) == made.label_scale

@@ -175,9 +175,7 @@ class Dataset(abc.ABC):
         """What `read` returns, after a look at the folder."""
         if not self.root.is_dir():
             kind = "is a file, not a folder" if self.root.exists() else "no such folder"
-            raise DataError(
-                f"{self.root}: {kind}. Point `root` at the {self.card.name} data, or {self._access()}."
-            )
+            raise DataError(f"{self.root}: {kind}. {self._advice()}")
         self._check_owner()
         if self.table and not (self.root / self.table).exists():
             below = (folder for depth in ("*", "*/*") for folder in sorted(self.root.glob(depth)))
@@ -186,7 +184,12 @@ class Dataset(abc.ABC):
                     raise DataError(
                         f"{self.root}: contains no {self.table}, but {folder} does. Use `root={folder}`."
                     )
+            raise DataError(f"{self.root}: contains no {self.table}. {self._advice()}")
         return self.read(problems)
+
+    def _advice(self) -> str:
+        """What to do where the root is not a folder with these data, as a sentence."""
+        return f"Point `root` at the {self.card.name} data, or {self._access()}."
 
     def _access(self) -> str:
         """How to get the data, as part of a sentence."""
@@ -206,9 +209,7 @@ class Dataset(abc.ABC):
                 )
         if not self.table and not files.has_any(self.marks):
             names = " or ".join(dict.fromkeys(name for group in self.marks for name in group))
-            raise DataError(
-                f"{self.root}: contains no {names}. Point `root` at the {self.card.name} data, or {self._access()}."
-            )
+            raise DataError(f"{self.root}: contains no {names}. {self._advice()}")
 
     def with_signal_concepts(self) -> Self:
         """The same data set with the seven descriptors of `tenuto.audio.descriptors` as its concepts."""

@@ -96,6 +96,11 @@ class Folder(Dataset):
         fields = {name: getattr(config.folder, name) for name in FolderConfig.model_fields}
         return cls(root, fields.pop("ratings"), **fields)
 
+    def _advice(self) -> str:
+        return (
+            "Point `root` at the folder of your recordings, and name the file of ratings in it (`ratings`)."
+        )
+
     def read(self, problems: Problems) -> Index:
         """Ratings joined to the recordings by name."""
         settings = self.settings

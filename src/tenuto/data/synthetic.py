@@ -37,6 +37,9 @@ class Synthetic(Midlevel):
                 "`dataset=midlevel` or `dataset=soundtracks`, or make one with `tenuto data synthesize`."
             )
 
+    def _access(self) -> str:
+        return "make them with `tenuto data synthesize --root DIR`"
+
     def checksums(self) -> Mapping[str, str]:
         """Empty: mp3 encoders differ between machines, so generated files have no published checksum."""
         return {}
