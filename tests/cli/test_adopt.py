@@ -138,6 +138,11 @@ def test_features_are_attacked_but_not_played(home):
     attack = ("attack", run, "--root", "music", "--attack", "FGSM", "--epsilon", 1, "--no-natural")
     assert home(*attack).exit_code == 0
     assert "cannot be turned into sound" in sentence(home("show", run, "--root", "music"))
+    part = ("--seconds", 0.1, 0.2)
+    recorded = ("attack", run, "music/disc 1/song 1.flac", "--attack", "FGSM", "--epsilon", 1)
+    attributed = ("attribute", run, "disc 1/song 1", "--root", "music", "--epsilon", 1)
+    for command in (attack, recorded, attributed):
+        assert "neither. Leave --seconds and --bands out." in sentence(home(*command, *part))
 
 
 def test_shares_of_features_have_rows_and_columns_since_their_axes_are_not_known(home, tmp_path):

@@ -53,6 +53,7 @@ def attribute_clip(
     part = run.part(run.part_of(clip))
     example = part.inputs[part.clips.index(clip)]
     segment_slices(plane(example).shape, segments)  # both are refused before minutes of attacks
+    inputs.check_region(region)
     if region is not None:
         entries_of(region, example, inputs.axes)
     model = for_attack(run.recogniser.network)

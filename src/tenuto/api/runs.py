@@ -340,10 +340,9 @@ class Run(Displayed, runs.OpenedRun):
             seed: Of the attacks and of the noise that they are compared with.
 
         Raises:
-            ConfigError: An unknown emotion or method, a region without a budget, outside the clip or as large as it, or
-                a model without gradients.
+            ConfigError: An unknown emotion or method, a region without a budget, outside the clip, as large as it, or
+                of features, or a model without gradients.
             DataError: The clip is in no part of the split.
-            AttackError: A region, but the axes of the inputs are not known.
         """
         settings: dict[str, Any] = {"segments": segments, "steps": steps, "seed": seed}
         return attribute_clip(self, clip, emotion, method, budget, region, **settings, progress=self.progress)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tenuto.attacks.axes import Axes
+from tenuto.attacks.region import Region
 from tenuto.audio.inversion import band_centres
 from tenuto.audio.loading import SAMPLE_RATE
 from tenuto.audio.spectrogram import FRAME_SIZE, FRAMES_PER_SECOND, HOP, frame_count, log_spectrogram
@@ -78,6 +79,14 @@ class Inputs(abc.ABC):
     @property
     def axes(self) -> Axes | None:
         return None
+
+    def check_region(self, region: Region | None) -> None:
+        """Raise `ConfigError` for a part in seconds or Hz of inputs that have neither."""
+        if region is not None and self.axes is None:
+            raise ConfigError(
+                f"{region!r} is in seconds or Hz, but the features that the model takes have neither. Leave `seconds` "
+                "and `bands` out."
+            )
 
     def steps(self, waveform: Values) -> Values:
         """The steps of a waveform (samples,) at `sample_rate`."""

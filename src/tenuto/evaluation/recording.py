@@ -147,6 +147,8 @@ def attack_recording(
     if protocol.domain == "waveform":
         recogniser = recogniser.in_sound()
     inputs = recogniser.inputs
+    for one in protocol.attacks:
+        inputs.check_region(getattr(one, "region", None))
     waveform = read_waveform(source, inputs.sample_rate)
     steps = inputs.steps(waveform)
     if reason := inputs.refusal(len(steps)):

@@ -134,6 +134,8 @@ def attack(
     require_whole("batch_size", size, 1)
     if protocol.domain == "waveform":
         run = run.in_sound()
+    for one in protocol.attacks:
+        run.recogniser.inputs.check_region(getattr(one, "region", None))
     origin = origin_of(run, device)
     if run.files.is_attacked(protocol, part):
         return _finished(run, protocol, part, trace)
