@@ -591,6 +591,7 @@ def test_parameters_become_options():
     of_attack = "steps must be a whole number, got 'few'."  # `--setting steps=few`; train alone has --steps
     assert with_options(of_attack, "attack") == of_attack
     assert with_options(of_attack, "train") == f"--{of_attack}"
+    assert with_options("`root`, `iterations`, `runs_file`", "study") == "--root, `iterations`, `runs_file`"
 
 
 def test_a_whole_configuration_takes_no_other_settings(tmp_path):

@@ -258,6 +258,13 @@ def test_a_wrong_key_of_the_file_names_the_nearest(refused, tmp_path):
     assert "unknown key protocol. Did you mean protocols?" in refused("study", "plan", file, "--out", "x")
 
 
+def test_a_setting_of_the_file_is_refused_by_its_key(refused, tmp_path):
+    lines = "systems: [A2E]", "seeds: [1]", "protocols: [{protocol: standard-1, settings: {iterations: 5}}]"
+    file = write_text(tmp_path / "mine.yaml", "\n".join(lines))
+    sentence = refused("study", "plan", file, "--root", "music", "--out", tmp_path / "study")
+    assert sentence.endswith("protocols: Protocol standard-1 has no parameters: leave out `iterations`.")
+
+
 def test_data_that_cannot_serve_the_study_are_refused(refused, music, file, tmp_path):
     options = ("--data", "soundtracks", "--root", music, "--out", tmp_path / "study")
     assert "soundtracks has no concept ratings" in refused("study", "run", file, *options)

@@ -32,7 +32,8 @@ def with_options(message: str, command: str | None = None) -> str:
     Args:
         message: The message.
         command: The command that it ends. What it says of a "NAME" that is no option of this command, but perhaps a
-            setting with the name of another command's option, stays as it is.
+            setting with the name of another command's option, stays as it is. Of a study, whose settings are keys of
+            a file, the parameters in backticks that are no options of it stay too.
 
     >>> with_options("batch_size must be at least 1, got 0. Use `dataset=folder`.")
     '--batch-size must be at least 1, got 0. Use --data folder.'
@@ -40,8 +41,10 @@ def with_options(message: str, command: str | None = None) -> str:
     'steps must be a whole number.'
     """
 
+    own = _options(command)
+
     def as_option(match: re.Match[str]) -> str:
-        option = _options().get(match[1]) if match[1] else _options(command).get(match[3])
+        option = (own if command == "study" else _options()).get(match[1]) if match[1] else own.get(match[3])
         return match[0] if option is None else " ".join(filter(None, (option, match[2])))
 
     return re.sub(r"`(\w+)(?:=([^`]*))?`|^(\w+)(?= must )", as_option, message)
@@ -56,7 +59,8 @@ def _options(command: str | None = None) -> dict[str, str]:
     names = (
         name for group in groups for leaf in _leaves(group) for option in leaf.params for name in option.opts
     )
-    return {name[2:].replace("-", "_"): name for name in names if name.startswith("--")} | PARAMETERS
+    options = {name[2:].replace("-", "_"): name for name in names if name.startswith("--")}
+    return options | {name: option for name, option in PARAMETERS.items() if option in options.values()}
 
 
 def _leaves(command: Any) -> Iterator[Any]:

@@ -166,7 +166,10 @@ def protocols(study: StudyConfig) -> list[Protocol]:
     for name in (attack.protocol for attack in study.protocols):
         if is_natural(name):
             raise ConfigError(f"protocols: {name} is no attack. Set `natural: {GRADED_PROTOCOL}` instead.")
-    attacks = [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
+    try:
+        attacks = [protocol(attack.protocol, **attack.settings) for attack in study.protocols]
+    except ConfigError as error:
+        raise ConfigError(f"protocols: {error}") from error
     if (twice := first_repeated([str(attack) for attack in attacks])) is not None:
         raise ConfigError(f"{twice} is listed twice in protocols. Remove one.")
     return attacks
