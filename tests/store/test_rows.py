@@ -272,8 +272,24 @@ def test_columns_of_waveforms_are_numbers_of_any_sign_or_empty(name, tmp_path):
     rows = waves(**{name: [-3.5, 0.0, np.nan, 1.2, 40.0]})
     back = read_rows(write_rows(tmp_path / "rows.csv", rows))
     pd.testing.assert_series_equal(back[name], rows[name])
-    with pytest.raises(DataError, match=f"column {name}: 'inf' is not a finite number or empty"):
+    with pytest.raises(
+        DataError, match=f"column {name}: 'inf' is not a finite number in the range of float32, or empty"
+    ):
         validate_rows(waves(**{name: np.inf}))
+
+
+@pytest.mark.parametrize(
+    "name", ["label_fear", "clean_fear", "fresh_fear", "l2", "linf", "epsilon", "db", "snr_db"]
+)
+@pytest.mark.parametrize("value", [1e308, -1e308])
+def test_a_number_whose_square_would_be_infinite_is_refused(name, value):
+    rows = waves(**{name: 3e38})
+    validate_rows(rows)
+    rows.loc[2, name] = value
+    with pytest.raises(
+        DataError, match=rf"row 3 .*column {name}: .* is not a finite number .*range of float32"
+    ):
+        validate_rows(rows)
 
 
 def test_rows_of_earlier_versions_mean_the_log_spectrogram_and_name_no_scale():

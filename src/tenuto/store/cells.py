@@ -12,6 +12,9 @@ import pandas as pd
 
 from tenuto.errors import DataError, quote
 
+LARGEST_CELL = float(np.finfo(np.float32).max)
+"""Networks compute in float32, and the square of a larger number can be infinite."""
+
 Check = tuple[Callable[[Any], bool], str]
 """Whether a cell is valid, and what valid cells are."""
 
@@ -35,11 +38,17 @@ def is_flag(value: Any) -> bool:
 NAME: Check = (lambda value: isinstance(value, str) and bool(value.strip()), "a name")
 COUNT: Check = (lambda value: is_whole(value) and value >= 0, "a whole number of at least 0")
 SIZE: Check = (
-    lambda value: is_missing(value) or (is_number(value) and 0 <= value < math.inf),
-    "a finite number of at least 0 or empty",
+    lambda value: is_missing(value) or (is_number(value) and 0 <= value <= LARGEST_CELL),
+    "a finite number of at least 0 in the range of float32, or empty",
 )
-VALUE: Check = (lambda value: is_number(value) and math.isfinite(value), "a finite number")
-OPTIONAL: Check = (lambda value: is_missing(value) or VALUE[0](value), "a finite number or empty")
+VALUE: Check = (
+    lambda value: is_number(value) and -LARGEST_CELL <= value <= LARGEST_CELL,
+    "a finite number in the range of float32",
+)
+OPTIONAL: Check = (
+    lambda value: is_missing(value) or VALUE[0](value),
+    "a finite number in the range of float32, or empty",
+)
 
 
 def check_cells(

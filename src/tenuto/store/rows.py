@@ -97,7 +97,7 @@ CELLS: dict[str, Check] = {
     "seed": (is_whole, "a whole number"),
     **dict.fromkeys(("iterations", "forward_passes", "gradient_passes"), COUNT),
     **dict.fromkeys(("epsilon", "l2", "linf", "stored_l2"), SIZE),
-    **dict.fromkeys((*SCALE_COLUMNS, *SOUND), OPTIONAL),
+    **dict.fromkeys((*SCALE_COLUMNS, *SOUND, "threshold", "db"), OPTIONAL),
     "unit": (lambda value: is_missing(value) or NAME[0](value), "a name or empty"),
     **dict.fromkeys(("converged", "worst"), (is_flag, "True or False")),
     "uses_label": (lambda value: is_missing(value) or is_flag(value), "True, False or empty"),
@@ -194,10 +194,8 @@ def validate_rows(rows: pd.DataFrame, source: str = "rows") -> pd.DataFrame:
     """
     required = require_columns(rows, source)
     _check_columns_of_runs(rows, source)
-    predictions = [
-        name for name in rows.columns if name.startswith(tuple(f"{kind}_" for kind in VALUE_KINDS))
-    ]
-    for name in (*CELLS, *predictions):
+    values = tuple(f"{kind}_" for kind in (*VALUE_KINDS, "fresh"))
+    for name in (*CELLS, *(name for name in rows.columns if name.startswith(values))):
         if name in rows.columns:
             # A bottleneck's units are missing in the rows of networks without one.
             is_valid, allowed = CELLS.get(name) or (VALUE if name in required else OPTIONAL)
