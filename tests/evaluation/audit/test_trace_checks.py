@@ -111,11 +111,11 @@ def test_losses_in_bfloat16_are_not_compared_with_the_result_in_float32():
     assert "rounds losses to bfloat16" in result.sentence
 
 
-def silent(attack, model=None):
+def silent(attack, model=None, start=None, name="silent-success"):
     """The finding of silent-success on the trace of an attack that the audit does not repeat."""
-    result = subject(model).attacked(attack, lambda done: None, trace=True)
+    result = subject(model).attacked(attack, lambda done: None, start, trace=True)
     returned = pd.DataFrame({"loss": result.loss, "converged": result.converged}, index=result.trace.names)
-    return FINDERS["silent-success"](SearchPath.of(attack, result.trace.frame(), returned))
+    return FINDERS[name](SearchPath.of(attack, result.trace.frame(), returned))
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(1.0, PASS), (0.95, WARN), (0.5, FAIL)])
@@ -152,6 +152,23 @@ def test_a_search_that_the_trace_does_not_show_is_not_judged():
     transfer = silent(Transfer(Linf(0.1), source=planted.Linear(), objective=MAE, steps=5))
     assert transfer.verdict is NOT_RECORDED
     assert "searches on another model" in transfer.sentence
+
+
+@pytest.mark.parametrize("calls", [0, 1, 20])
+@pytest.mark.parametrize("name", ["silent-success", "incomplete-optimisation"])
+def test_a_function_that_asks_of_the_clean_input_alone_is_not_judged(calls, name):
+    """It may search with a copy of the network, of which the trace says nothing."""
+
+    def hidden(model, inputs, labels):
+        for _ in range(calls):
+            model(inputs)
+        return inputs + 0.1 * planted.Linear().layer.weight.sum(dim=0).sign().reshape(inputs.shape)
+
+    attack = Foreign(Linf(0.1), call=hidden, objective=MAE)
+    for start in (None, torch.full_like(subject().inputs, 0.05)):
+        result = silent(attack, start=start, name=name)
+        assert result.verdict is NOT_RECORDED
+        assert "with the model that it is given" in result.sentence
 
 
 def test_a_search_that_still_rises_at_its_end_is_found():

@@ -44,7 +44,8 @@ class SearchPath:
         attack: The attack.
         clips: By clip: ``first`` and ``best``, the loss at the clean input and the best of all; ``steps`` and
             ``before``, evaluations of the start that found the best, and the best loss before their last tenth;
-            ``returned``, loss of the result; ``converged``, whether it reports its goal.
+            ``returned``, loss of the result; ``converged``, whether it reports its goal. Of a function that is not
+            Tenuto's also ``tried``, see `_tried`.
     """
 
     attack: Attack
@@ -60,6 +61,8 @@ class SearchPath:
         length = attack.iterations // restarts + 1 if restarts > 1 else None
         starts = {clip: _start_of_best(own, length) for clip, own in by_clip}
         clips[["steps", "before"]] = pd.DataFrame.from_dict(starts, orient="index").reindex(clips.index)
+        if attack.access == "foreign":
+            clips["tried"] = _tried(trace).reindex(clips.index, fill_value=0)
         recorded = returned.reindex(columns=["loss", "converged"])
         return cls(attack, clips.join(recorded).rename(columns={"loss": "returned"}))
 
@@ -92,6 +95,15 @@ def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float
     return int(steps), float(best_early)
 
 
+def _tried(trace: pd.DataFrame) -> pd.Series[int]:
+    """By clip, how many perturbations its trace has other than the one it may start from and its result."""
+    is_result = trace["step"] == trace.groupby("clip")["step"].transform("max")
+    tried: pd.Series[int] = (
+        trace[(trace["size"] > 0) & (trace["step"] > 1) & ~is_result].groupby("clip").size()
+    )
+    return tried
+
+
 def _hidden_search(path: SearchPath) -> str:
     """Why a trace does not show what an attack found, in words that follow its name; empty where it does."""
     if path.attack.is_averaged:
@@ -100,7 +112,12 @@ def _hidden_search(path: SearchPath) -> str:
         return "is judged in float32, and its search rounds losses to bfloat16"
     if path.attack.access == "transfer":
         return "searches on another model, and evaluates its result alone on this one"
-    if path.attack.access == "foreign" and not (path.clips["steps"] > 1).any():
+    return _untraced_search(path)
+
+
+def _untraced_search(path: SearchPath) -> str:
+    """The same of a function that searches without the model that it is given."""
+    if path.attack.access == "foreign" and not path.clips["tried"].any():
         return "evaluates no point but its result, inside its budget, with the model that it is given"
     return ""
 
@@ -152,6 +169,8 @@ def silent_success(path: SearchPath) -> Finding:
 def incomplete_optimisation(path: SearchPath) -> Finding:
     """The share of what a search gained that it gained in the last tenth of its evaluations."""
     name, clips, text = "incomplete-optimisation", path.clips, repr(path.attack)
+    if reason := _untraced_search(path):
+        return not_recorded(name, f"{text} {reason}.")
     own = clips[clips["steps"] >= LEAST_STEPS]
     if own.empty:
         return not_recorded(name, f"{text} makes fewer than {LEAST_STEPS} steps.")
