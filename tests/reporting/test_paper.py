@@ -163,6 +163,15 @@ def test_a_comparison_whose_system_is_missing_is_left_out_and_named():
     assert any("Figure 4 shows A2M2E" in remark for remark in remarks)
 
 
+def test_rows_of_no_system_of_the_study_are_remarked_on_once():
+    rows = pd.concat([made_up.run(system, seed) for system in ("mine", "other") for seed in (6, 21)])
+    (remark,) = smc2025.remarks(rows.reset_index(drop=True))
+    assert remark.startswith(
+        "No system of the SMC 2025 study (A2E, A2B2E, A2M2E, aA2E, aA2B2E) is among these rows"
+    )
+    assert "show mine, other" in remark
+
+
 def test_nothing_is_remarked_on_a_complete_study():
     assert smc2025.remarks(made_up.study()) == []
 

@@ -174,18 +174,23 @@ def remarks(rows: pd.DataFrame, seed: int | None = None) -> list[str]:
     """What these rows lack for the study's tables and figures, one sentence each (none for the logs)."""
     chosen, sentences = selection(rows), []
     systems = ordered_systems(chosen)
-    if absent := [name for name in SYSTEMS if name not in systems]:
+    if not (has_own := any(name in SYSTEMS for name in systems)):
+        sentences.append(
+            f"No system of the SMC 2025 study ({', '.join(SYSTEMS)}) is among these rows: Table 1 and the figures show "
+            f"{', '.join(systems)}, and the t-tests of the study are left out."
+        )
+    elif absent := [name for name in SYSTEMS if name not in systems]:
         sentences.append(f"No rows of {', '.join(absent)}: left out of tables and figures.")
     tested = set(significance(rows)["comparison"])
     for first, second in COMPARISONS:
-        if f"{first} against {second}" not in tested:
+        if has_own and f"{first} against {second}" not in tested:
             sentences.append(
                 f"No t-test of {first} against {second}: they share too few seeds and clips, or all differ equally."
             )
     seed_used = figure4_seed(chosen, seed)
     if seed is None and seed_used != FIGURE_4_SEED:
         sentences.append(f"Figure 4 shows seed {seed_used}: there is no run with seed {FIGURE_4_SEED}.")
-    if systems_drawn := figure4_systems(chosen, seed_used):
+    if has_own and (systems_drawn := figure4_systems(chosen, seed_used)):
         absent = [name for name in FIGURE_4_SYSTEMS if name not in systems_drawn]
         if absent:
             sentences.append(
