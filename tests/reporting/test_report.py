@@ -279,6 +279,12 @@ def test_the_same_study_gives_the_same_bytes(everything, html, monkeypatch):
     assert render(make_page(everything)) == html
 
 
+def test_a_single_backtick_in_a_name_makes_no_code_of_the_rest(shown):
+    html = render(dataclasses.replace(shown, answer=("b`x is more robust.", "Run `tenuto audit`.", "No.")))
+    assert "b`x is more robust.</p>" in html
+    assert "Run <code>tenuto audit</code>.</p>" in html
+
+
 def test_a_date_is_shown_only_where_one_is_given(shown, html):
     assert '<p class="over">Tenuto report</p>' in html
     dated = render(dataclasses.replace(shown, date="1 May 2026"))
