@@ -48,7 +48,7 @@ def test_targets_that_are_not_finite_are_refused_by_position():
 
 
 def test_names_must_match():
-    with pytest.raises(AttackError, match="There are 2 names for 3 inputs"):
+    with pytest.raises(AttackError, match="Got 2 names for 3 inputs"):
         Examples.checked(INPUTS, TARGETS, ["a", "b"])
 
 

@@ -4,8 +4,11 @@ import pytest
 
 from tenuto.analysis import smc2025
 from tenuto.analysis.comparison import Settings, compare
+from tenuto.analysis.curves import measure
+from tenuto.analysis.sentences import summarise
 from tenuto.reporting import paper, tables
 from tenuto.reporting.comparison import comparison_tables
+from tenuto.reporting.curves import curve_table
 
 from . import made_up
 
@@ -118,6 +121,13 @@ def test_the_caption_of_table_1_says_which_clips_and_whose_print():
     caption = paper.table1(made_up.study(), paper_data=True).caption
     assert "5 clean test clips (not attacked)" in caption
     assert "(paper): values of the SMC 2025 paper" in caption
+
+
+def test_captions_of_one_clip_count_in_the_singular():
+    rows = made_up.run(clips=1, norm="linf", epsilon=0.1, l2=2.0, linf=0.1)
+    assert "on 1 clean test clip (not attacked)" in paper.table1(rows).caption
+    assert "for each of 1 test clip, epsilon from 0 to 0.1" in curve_table(measure(rows, draws=10)).caption
+    assert any("1 seed, 1 test clip" in sentence for sentence in summarise(rows, None))
 
 
 def test_the_caption_of_the_tests_says_which_prediction_was_taken():

@@ -23,6 +23,7 @@ from tenuto.analysis.systems import (
     seed_values,
     selection,
 )
+from tenuto.errors import counted
 from tenuto.store.rows import outside, scale_of, unit_of, values_of
 
 VERDICTS = {
@@ -273,7 +274,7 @@ def _audibility(rows: pd.DataFrame) -> str:
 def _caution(rows: pd.DataFrame) -> str:
     """How far differences between systems can be trusted."""
     seeds, clips = rows["seed"].nunique(), rows["clip"].nunique()
-    basis = f"{seeds} seed{'s'[: seeds > 1]}, {clips} test clip{'s'[: clips > 1]}"
+    basis = f"{counted(seeds, 'seed')}, {counted(clips, 'test clip')}"
     if rows["system"].nunique() < 2:
         return f"One system only ({basis}): there is no comparison."
     over_seeds = smc2025.significance(rows).query("unit == 'seed'")

@@ -126,9 +126,9 @@ class Soundtracks(Dataset):
 
         names = tuple(self.checksums())
         osf_download(OSF_NODE, self.root, select=lambda name: name.endswith(names), progress=progress)
-        if missing_files := [name for name in names if not (self.root / name).is_file()]:
+        if absent := [name for name in names if not (self.root / name).is_file()]:
             raise DownloadError(
-                f"OSF node {OSF_NODE} lacks {missing_files[0]} and {counted(len(missing_files) - 1, 'more file')}. Get them from "
+                f"OSF node {OSF_NODE} lacks {absent[0]} and {counted(len(absent) - 1, 'more file')}. Get them from "
                 f"{self.card.origin} and put them into {self.root}."
             )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from tenuto.analysis.curve_summary import INTERVAL_LEVEL
 from tenuto.analysis.curves import Curves
 from tenuto.analysis.words import NOTHING, long_unit, number
+from tenuto.errors import counted
 from tenuto.files import write_csv
 from tenuto.reporting.figures.curves import curve_figure, emotion_figure
 from tenuto.reporting.figures.style import save_figure
@@ -109,9 +110,9 @@ def _caption(curves: Curves) -> str:
         excess = f"area between the curve and the clean error, divided by {ends[1]}"
         exceeds = "epsilon from which on"
     caption = (
-        f"Worst case over the attacks of {curves.protocol} for each of {int(curves.summary['clips'].iloc[0])} test "
-        f"clips, {over}. Doubles at: {doubles}. Mean excess: {excess}. In brackets: {INTERVAL_LEVEL:.0%} bootstrap "
-        f"intervals that resample {' or '.join(resampled)}."
+        f"Worst case over the attacks of {curves.protocol} for each of "
+        f"{counted(int(curves.summary['clips'].iloc[0]), 'test clip')}, {over}. Doubles at: {doubles}. Mean excess: "
+        f"{excess}. In brackets: {INTERVAL_LEVEL:.0%} bootstrap intervals that resample {' or '.join(resampled)}."
     )
     if not np.isnan(curves.mean_mae):
         caption += f" Always predicting the mean training label has MAE {curves.mean_mae:.3f}."

@@ -11,6 +11,7 @@ import pandas as pd
 from tenuto.analysis import smc2025
 from tenuto.analysis.systems import run_metrics, selection
 from tenuto.analysis.words import NOTHING, attacked_pair, number
+from tenuto.errors import counted
 from tenuto.files import write_csv
 from tenuto.reporting.figures.smc2025 import figure3, figure4
 from tenuto.reporting.figures.style import save_figure
@@ -47,7 +48,8 @@ def table1(rows: pd.DataFrame, paper_data: bool = False, remarks: Sequence[str] 
                 mean_deviation(mean, deviation, bool(prefix)) for mean, deviation in values
             ]
     caption = (
-        f"Average correlation and MAE on {selection(rows)['clip'].nunique()} clean test clips (not attacked), "
+        f"Average correlation and MAE on {counted(selection(rows)['clip'].nunique(), 'clean test clip')} (not "
+        "attacked), "
         "mean ± standard deviation over seeds."
     )
     if paper_data:
