@@ -155,6 +155,24 @@ def test_a_checkpoint_with_weights_that_are_not_finite_is_refused(saved, value):
         tenuto.load(saved)
 
 
+def test_a_checkpoint_with_a_changed_bit_is_refused(saved):
+    path = RunFolder(saved).checkpoint
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its weights have changed since it was written"):
+        tenuto.load(saved)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_checksum(saved):
+    path = RunFolder(saved).checkpoint
+    arrays, metadata = read_safetensors(path)
+    about = json.loads(metadata["tenuto"])
+    assert about.pop("checksum")
+    write_safetensors(path, arrays, {"tenuto": json.dumps(about)})
+    assert tenuto.load(path).system == about["system"]
+
+
 def test_an_unreadable_checkpoint_is_not_called_damaged(saved, monkeypatch):
     def refuse(path, *arguments, **keywords):
         raise PermissionError(13, "Permission denied")

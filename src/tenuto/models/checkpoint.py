@@ -22,6 +22,7 @@ from tenuto.data.soundtracks import EMOTIONS, Soundtracks
 from tenuto.errors import CheckpointError, ConfigError, FileError, counted, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
 from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen, trust_adopted
+from tenuto.models.foreign.identity import weights_sha256
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
@@ -70,7 +71,18 @@ def save(
     is_stored = adopted is not None and adopted.kind in SUFFIXES
     state = {} if is_stored else network.state_dict()
     weights = {name: to_array(value) for name, value in state.items() if isinstance(value, Tensor)}
-    write_safetensors(path, weights, {"tenuto": json.dumps(metadata)})
+    _write(path, weights, metadata)
+
+
+def _write(path: Path, weights: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Write weights with their checksum, which the format does not have; returns all metadata."""
+    about = {**metadata, "checksum": _checksum(weights)}
+    write_safetensors(path, weights, {"tenuto": json.dumps(about)})
+    return about
+
+
+def _checksum(weights: Mapping[str, NDArray[Any]]) -> str:
+    return weights_sha256({name: torch.from_numpy(array) for name, array in weights.items()})
 
 
 def copy_weights(source: Path, target: Path, half: bool, scale: tuple[float, float]) -> dict[str, Any]:
@@ -92,8 +104,7 @@ def copy_weights(source: Path, target: Path, half: bool, scale: tuple[float, flo
         arrays = {name: _halved(array) for name, array in arrays.items()}
         if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype == np.float16):
             raise CheckpointError(f"{source}: has weights beyond 65504, too large for half precision.")
-    write_safetensors(target, arrays, {"tenuto": json.dumps(about)})
-    return about
+    return _write(target, arrays, about)
 
 
 def _halved(array: NDArray[Any]) -> NDArray[Any]:
@@ -274,6 +285,11 @@ def _rebuild(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], path:
         raise CheckpointError(f"{path}: {error} Install the package that defines this network.") from error
     if kind.has_concepts != bool(concepts):
         raise ValueError(f"{counted(len(concepts), 'name')} of concepts for the network {about['network']}")
+    if about.get("checksum") not in (None, _checksum(arrays)):  # files of earlier versions have none
+        raise CheckpointError(
+            f"{path}: damaged (its weights have changed since it was written). Train the run again or copy the file "
+            "again."
+        )
     network = kind(len(emotions), units, float(about["width"]))
     weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     for name, value in network.state_dict().items():
