@@ -47,11 +47,8 @@ def table1(rows: pd.DataFrame, paper_data: bool = False, remarks: Sequence[str] 
             cells[title + heading] = [
                 mean_deviation(mean, deviation, bool(prefix)) for mean, deviation in values
             ]
-    caption = (
-        f"Average correlation and MAE on {counted(selection(rows)['clip'].nunique(), 'clean test clip')} (not "
-        "attacked), "
-        "mean ± standard deviation over seeds."
-    )
+    clips = counted(selection(rows)["clip"].nunique(), "clean test clip")
+    caption = f"Average correlation and MAE on {clips} (not attacked), mean ± standard deviation over seeds."
     if paper_data:
         caption += (
             " (paper): values of the SMC 2025 paper, on the Soundtracks data; (orig.): the ISMIR 2019 work as quoted "
