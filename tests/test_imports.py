@@ -16,6 +16,7 @@ import tenuto
 SOURCE = Path(tenuto.__file__).parent
 ROWS = (
     "errors",
+    "arguments",
     "display",
     "files",
     "rounding",

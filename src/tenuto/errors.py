@@ -149,7 +149,7 @@ def counted(number: float | str, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
+def did_you_mean(name: object, choices: Iterable[str]) -> str:
     """Return a sentence that names the nearest valid choice and lists all of them.
 
     >>> did_you_mean("A2MZE", ["A2E", "A2M2E"])
@@ -157,7 +157,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """
     names = [str(choice) for choice in choices]
     by_lower = {choice.lower(): choice for choice in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     hint = f"Did you mean {by_lower[near[0]]}? " if near else ""
     return f"{hint}Valid: {', '.join(names)}."
 

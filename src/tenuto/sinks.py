@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tenuto.errors import ConfigError, one_line
 from tenuto.registry import Registry
@@ -15,6 +15,7 @@ PROJECT = "tenuto"
 """Project of Weights & Biases and experiment of MLflow."""
 
 
+@runtime_checkable
 class Sink(Protocol):
     """What receives numbers."""
 

@@ -10,6 +10,7 @@ from typing import Any, overload
 from tenuto.api.datasets import data_config, prepare
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, with_progress
+from tenuto.arguments import checked
 from tenuto.config import SYSTEMS, AdoptedConfig, DataConfig
 from tenuto.errors import ConfigError
 from tenuto.evaluation.adoption import Offered, adopt_on, as_normalisation, scale_doubt
@@ -28,6 +29,7 @@ def adopt(
 def adopt(model: Model, *, emotions: Sequence[str] | str, root: Source, **settings: Any) -> Run: ...
 
 
+@checked
 def adopt(  # type: ignore[misc]
     model: Model,
     *,

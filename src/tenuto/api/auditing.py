@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from tenuto.api.comparing import Place, Places, list_places
+from tenuto.api.comparing import Place, Places
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import as_list, checked
 from tenuto.attacks import Budget
 from tenuto.attacks.checks import require_whole
 from tenuto.config import DataConfig
@@ -86,13 +87,14 @@ class Audit(Displayed):
         return [self.summary, verdicts.audit_table(self.findings).cells]
 
 
+@checked
 def audit(
     source: pd.DataFrame | Places,
     root: Place | None = None,
     *,
     data: str | None = None,
     split: Place | None = None,
-    siblings: Sequence[Place] = (),
+    siblings: Place | Sequence[Place] = (),
     clips: int | None = None,
     budget: Budget | None = None,
     runs_file: Place | None = None,
@@ -126,10 +128,11 @@ def audit(
         ConfigError: Parameters that have no effect on such results.
         FileError: Nothing to audit, or a damaged file.
     """
+    siblings = as_list(siblings)
     sources = (
         sources_of(source)
         if isinstance(source, pd.DataFrame)
-        else open_sources([complete(place) for place in list_places(source)], runs_file)
+        else open_sources([complete(place) for place in as_list(source, "source")], runs_file)
     )
     folders = [folder for one in sources for folder in one.folders.values()]
     if trust:
@@ -151,14 +154,14 @@ def audit(
 
 def audit_run(
     run: OpenedRun,
-    siblings: Sequence[Place],
+    siblings: Place | Sequence[Place],
     clips: int | None,
     budget: Budget | None,
     rerun: bool,
     progress: Progress,
 ) -> Audit:
     """Audit an open run."""
-    siblings = [locate_run(sibling) for sibling in siblings]
+    siblings = [locate_run(sibling) for sibling in as_list(siblings)]
     _check_siblings(siblings, [run.folder])
     runs_by_folder = {run.folder.resolve(): run}
     data = Data(

@@ -16,8 +16,9 @@ from tenuto.api.outcomes import ClipsShown, Metrics
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
 from tenuto.api.single_attacks import Domain
-from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol
-from tenuto.errors import AudioError, ConfigError
+from tenuto.arguments import as_list, checked, checked_with
+from tenuto.attacks import Attack, Budget, Objective, Protocol
+from tenuto.errors import ConfigError
 from tenuto.evaluation import (
     explanation,
     intervention,
@@ -65,6 +66,7 @@ def opening_of(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings.pop(name) for name in OPENING if name in settings}
 
 
+@checked
 def evaluate(
     run: Run | Source,
     root: Source | None = None,
@@ -86,9 +88,10 @@ def evaluate(
     return as_run(run, root, progress, cache=cache, **opening).evaluate()
 
 
+@checked_with(attack="Give one such as APGD(Linf(0.05)).")
 def attack(
     run: Run | Source,
-    attack: str | Protocol | BoundedAttack | None = None,
+    attack: str | Protocol | Attack | None = None,
     part: str = "test",
     *,
     root: Source | None = None,
@@ -137,6 +140,7 @@ def attack(
     return run.attack(attack, part, device, batch_size, inputs, trace, log, **settings)
 
 
+@checked
 def natural(
     run: Run | Source,
     part: str = "test",
@@ -166,6 +170,7 @@ def natural(
     return as_run(run, root, progress, cache=cache, **opening).natural(part, protocol)
 
 
+@checked_with(budget="Give one such as Linf(0.05).")
 def universal(
     run: Run | Source,
     budget: Budget,
@@ -196,6 +201,7 @@ def universal(
     )
 
 
+@checked_with(audio="Predict a waveform with `tenuto.load(run).predict(waveform)`.")
 def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **opening: Any) -> pd.DataFrame:
     """Predict recordings of any length.
 
@@ -208,17 +214,11 @@ def predict(run: Run | Recogniser | Source, audio: Source | Sequence[Source], **
         A line per file and a column per emotion, on the model's own scale; concepts follow as ``concept NAME``.
 
     Raises:
-        AudioError: A recording cannot be used, or something else than a file is given.
+        AudioError: A recording cannot be used.
+        ConfigError: Something else than files is given.
     """
     recogniser = model_of(run, **opening)
-    files = [audio] if isinstance(audio, str | Path) else list(audio)
-    for file in files:
-        if not isinstance(file, str | Path):
-            raise AudioError(
-                f"audio must be one audio file or several, got {type(audio).__name__}. "
-                "Predict a waveform with `tenuto.load(run).predict(waveform)`."
-            )
-    lines = []
+    files, lines = as_list(audio, "audio"), []
     for file in files:
         profile = recogniser.predict(file)
         concepts = {f"concept {name}": value for name, value in (profile.concepts or {}).items()}
@@ -236,6 +236,7 @@ def model_of(run: Run | Recogniser | Source, **opening: Any) -> Recogniser:
     return run.model if isinstance(run, Run) else run
 
 
+@checked
 def explain(
     run: Run | Recogniser | Source,
     audio: Source,
@@ -290,6 +291,7 @@ def _has_data(folder: Path) -> bool:
     return True
 
 
+@checked
 def intervene(
     run: Run | Source,
     protocol: str | None = None,
@@ -315,6 +317,7 @@ def intervene(
     return as_run(run, root, progress, cache=cache, **opening).intervene(protocol, out)
 
 
+@checked
 def attribute(
     run: Run | Source,
     clip: str,
@@ -344,6 +347,7 @@ def attribute(
     )
 
 
+@checked
 def leakage(
     run: Run | Source,
     part: str = "test",
@@ -377,6 +381,7 @@ def leakage(
     return as_run(run, root, progress, cache=cache, **opening).leakage(part, black_box, seed, trust)
 
 
+@checked
 def show(
     run: Run | Source,
     clips: str | Sequence[str] = (),
@@ -411,6 +416,7 @@ def show(
     return run.show(clips, protocol, epsilon, out, db=db, norm=norm)
 
 
+@checked
 def set_concepts(
     run: Run | Source,
     values: Mapping[str, float],

@@ -13,9 +13,10 @@ from tenuto.analysis import certificates
 from tenuto.analysis.certificates import Sandwich
 from tenuto.api.calls import as_run, opening_of, refuse
 from tenuto.api.certificates import Certificates, certify_inputs
-from tenuto.api.comparing import Place, Places, list_places
+from tenuto.api.comparing import Place, Places
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run
+from tenuto.arguments import as_list, checked, checked_with
 from tenuto.errors import ConfigError
 from tenuto.evaluation.certifying import Numbers, Request
 from tenuto.models.recogniser import Recogniser
@@ -23,6 +24,7 @@ from tenuto.reporting import write_sandwich
 from tenuto.store.location import complete
 
 
+@checked_with(model="`tenuto.adopt(model, emotions=..., ...)` makes a recogniser of a model.")
 def certify(
     model: Run | Recogniser | str | Path,
     /,
@@ -81,11 +83,6 @@ def certify(
             )
         request = Request.of(sigma, radius, snr_db, clips, device, batch_size, attack_steps, **settings)
         return certify_inputs(model, inputs, labels, names, request, progress)
-    if not isinstance(model, Run | str | Path):
-        raise ConfigError(
-            f"model must be an open run, its folder or a recogniser, got {type(model).__name__}: "
-            "`tenuto.adopt(model, emotions=..., ...)` makes a recogniser of a model."
-        )
     if (
         not isinstance(inputs, str | None)
         or inputs not in (None, "waveform", "spectrogram")
@@ -110,6 +107,7 @@ def certify(
     )
 
 
+@checked
 def sandwich(source: pd.DataFrame | Places, part: str = "test", *, out: Place | None = None) -> Sandwich:
     """The error of smoothed models over the radius: what an attack reaches, and what no perturbation can exceed.
 
@@ -125,7 +123,7 @@ def sandwich(source: pd.DataFrame | Places, part: str = "test", *, out: Place | 
     if isinstance(source, pd.DataFrame):
         both = certificates.sandwich(source)
     else:
-        both = certificates.from_folders([complete(place) for place in list_places(source)], part)
+        both = certificates.from_folders([complete(place) for place in as_list(source, "source")], part)
     if out is not None:
         write_sandwich(both, out)
     return both

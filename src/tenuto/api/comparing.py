@@ -17,6 +17,7 @@ from tenuto.analysis.comparison import Comparison, Settings
 from tenuto.analysis.curves import DEFAULT_PROTOCOL, Curves
 from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import as_list, checked
 from tenuto.errors import ConfigError
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete, path_of
@@ -37,6 +38,7 @@ PlaceOrRun = Union[Place, "OpenedRun"]
 Places = PlaceOrRun | Iterable[PlaceOrRun]
 
 
+@checked
 def rows(
     source: pd.DataFrame | PlaceOrRun | AttackResult | None = None,
     protocol: str | None = None,
@@ -103,6 +105,7 @@ def rows(
     return at_budget(in_unit(read_logs(logs, runs_file), unit), epsilon, db=db, norm=norm)
 
 
+@checked
 def curves(
     source: pd.DataFrame | Places,
     protocol: str | None = None,
@@ -129,13 +132,14 @@ def curves(
     if isinstance(source, pd.DataFrame):
         measured = curves_over.measure(in_unit(source, unit), natural, norm=norm)
     else:
-        places = [complete(place) for place in list_places(source)]
+        places = [complete(place) for place in as_list(source, "source")]
         measured = curves_over.from_folders(places, protocol, unit=unit, norm=norm)
     if out is not None:
         write_curves(measured, out)
     return measured
 
 
+@checked
 def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
     """The mean error of every system over the kinds and strengths of natural-2, see `tenuto.analysis.natural`.
 
@@ -152,10 +156,11 @@ def corruption_error(source: pd.DataFrame | Places) -> pd.DataFrame:
     """
     if isinstance(source, pd.DataFrame):
         return natural_changes.corruption(source)
-    tables = [read_study(complete(place), GRADED_PROTOCOL) for place in list_places(source)]
+    tables = [read_study(complete(place), GRADED_PROTOCOL) for place in as_list(source, "source")]
     return natural_changes.corruption(pd.concat(tables, ignore_index=True))
 
 
+@checked
 def optimality(
     source: pd.DataFrame | Places,
     protocols: str | Sequence[str] = DEFAULT_PROTOCOL,
@@ -176,13 +181,14 @@ def optimality(
         DataError: Rows without budgets, or attacks on different clips.
     """
     if not isinstance(source, pd.DataFrame):
-        places = [complete(place) for place in list_places(source)]
-        names = dict.fromkeys([protocols] if isinstance(protocols, str) else protocols)
+        places = [complete(place) for place in as_list(source, "source")]
+        names = dict.fromkeys(as_list(protocols, "protocols"))
         tables = [read_study(place, name) for place in places for name in names]
         source = pd.concat(tables, ignore_index=True)
     return compare_attacks(in_norm(in_unit(source, unit), norm))
 
 
+@checked
 def compare(
     source: pd.DataFrame | PlaceOrRun | None = None,
     protocol: str | None = None,
@@ -215,10 +221,3 @@ def compare(
     if out is not None:
         write_comparison(compared, out)
     return compared
-
-
-def list_places(places: Any) -> list[PlaceOrRun]:
-    """One of `Places`, or several, as a list."""
-    if isinstance(places, str | Path) or hasattr(places, "folder") or not isinstance(places, Iterable):
-        return [places]
-    return list(places)

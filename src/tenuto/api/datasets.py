@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import as_list, checked
 from tenuto.config import DataConfig, FolderConfig, merge
 from tenuto.data import DATASETS, Description, Folder, Index, Prepared, Validation, open_dataset
 from tenuto.data.cache import Sound, cache_folder, listen, listen_all, prepare as prepare_dataset
@@ -24,7 +25,11 @@ from tenuto.settings import parse_yaml
 FOLDER_FILE = "tenuto.yaml"
 """Settings of a folder data set, stored with its recordings."""
 
+SMALLEST_CORPUS = 15
+"""Of a synthetic corpus, as the command line has it."""
 
+
+@checked
 def prepare(
     root: str | Path,
     config: str | DataConfig | None = None,
@@ -52,6 +57,7 @@ def prepare(
         return prepare_dataset(dataset, None if cache is None else Path(cache), workers, advance)
 
 
+@checked
 def download(name: str, root: str | Path, *, progress: Progress = SILENT) -> Path:
     """Download a data set; interrupted files are resumed and every file is checked.
 
@@ -81,6 +87,7 @@ def download(name: str, root: str | Path, *, progress: Progress = SILENT) -> Pat
     return Path(root)
 
 
+@checked
 def synthesize(
     root: str | Path,
     clips: int = 360,
@@ -109,10 +116,13 @@ def synthesize(
     """
     from tenuto.data.synthesis import synthesize as make
 
+    if clips < SMALLEST_CORPUS:
+        raise ConfigError(f"clips must be at least {SMALLEST_CORPUS}, got {clips}: fewer cannot be split.")
     with progress.bar("clips", clips) as advance:
         return make(root, clips=clips, seconds=seconds, seed=seed, workers=workers, progress=advance)
 
 
+@checked
 def describe(
     root: str | Path,
     config: str | DataConfig | None = None,
@@ -209,11 +219,12 @@ class DataReport:
         }
 
 
+@checked
 def validate(
     root: str | Path,
     config: str | DataConfig | None = None,
     *,
-    against: Sequence[str | Path] = (),
+    against: str | Path | Sequence[str | Path] = (),
     cache: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> DataReport:
@@ -232,7 +243,7 @@ def validate(
         DataError: No recording in a folder of ``against``.
         FileError: A folder of ``against`` cannot be read.
     """
-    others = _recordings(against)
+    others = _recordings(as_list(against))
     dataset = open_dataset(as_data_config(config, root), root)
     folder = cache_folder() if cache is None else Path(cache)
     sounds_by_path: dict[Path, Sound] = {}
@@ -315,10 +326,6 @@ def as_data_config(data: str | DataConfig | None, root: str | Path | None) -> Da
     """Settings of a data set that is given by its name, by its settings or only by its folder. Raises `ConfigError`."""
     if isinstance(data, DataConfig):
         return data
-    if data is not None and not isinstance(data, str):
-        raise ConfigError(
-            f"the data must be the name of a data set or its settings, got {type(data).__name__}."
-        )
     return data_config(root, dataset=data)
 
 

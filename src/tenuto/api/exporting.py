@@ -10,6 +10,7 @@ from tenuto.api.datasets import find_data, prepare
 from tenuto.api.model_card import model_card
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source
+from tenuto.arguments import checked
 from tenuto.config import RunConfig, to_yaml
 from tenuto.data import Prepared, open_dataset
 from tenuto.errors import ConfigError, FileError, ModelError, did_you_mean
@@ -31,6 +32,7 @@ HUB_FOLDER = "hub-folder"
 EXPORT_KINDS = (HUB_FOLDER, *EXPORTERS)
 
 
+@checked
 def export(
     run: Run | Source,
     to: str,

@@ -13,9 +13,9 @@ import pandas as pd
 from tenuto.analysis.systems import label_scale
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source, open_run
+from tenuto.arguments import as_list, checked
 from tenuto.attacks.checks import require_whole
 from tenuto.display import Displayed, Element, paragraphs
-from tenuto.errors import ConfigError
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
 from tenuto.files import followed, write_text
@@ -60,6 +60,7 @@ class Gallery(Displayed):
         return f'<a href="{path}">{path}</a>{paragraphs(self.remarks)}'
 
 
+@checked
 def gallery(
     runs: Run | Source | Sequence[Run | Source],
     out: Source = "gallery.html",
@@ -94,12 +95,9 @@ def gallery(
         ConfigError: No run, no clip, or no such protocol.
         DataError: No such budget, or a clip that a run was not attacked on.
     """
-    sources: list[Run | Source] = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    if not sources:
-        raise ConfigError("runs must name at least one run.")
     open_runs = [
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
-        for run in sources
+        for run in as_list(runs, "runs")
     ]
     first = worst_rows(open_runs[0].files, "test", protocol)
     named_protocol = str(first["protocol"].iloc[0])
@@ -107,12 +105,8 @@ def gallery(
     if isinstance(clips, int):
         require_whole("clips", clips, 1)
     sizes = _sizes(tables[0], epsilon, db, norm)
-    if isinstance(clips, int):
-        names = clips_to_show(_at(tables[0], *sizes[0]), clips)
-    else:
-        names = [clips] if isinstance(clips, str) else list(clips)
-    if not names:
-        raise ConfigError("clips must name at least one clip.")
+    chosen = clips_to_show(_at(tables[0], *sizes[0]), clips) if isinstance(clips, int) else clips
+    names = as_list(chosen, "clips")
     figures, remarks = [], []
     with progress.bar("clips", len(open_runs) * len(sizes) * len(names)) as advance:
         for run, rows in zip(open_runs, tables, strict=True):

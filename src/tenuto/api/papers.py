@@ -13,6 +13,7 @@ from tenuto.analysis import smc2025
 from tenuto.analysis.comparison import check_same_clips
 from tenuto.analysis.systems import is_paper_data, selection
 from tenuto.api.comparing import Place, PlaceOrRun, rows as read_rows
+from tenuto.arguments import as_list, checked
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, did_you_mean
 from tenuto.reporting import paper as reporting
@@ -60,6 +61,7 @@ class Paper(Displayed):
         return [*(element for table, caption in texts for element in (caption, table)), *self.remarks]
 
 
+@checked
 def paper(
     source: pd.DataFrame | PlaceOrRun | None = None,
     part: str = "all",
@@ -73,7 +75,7 @@ def paper(
     logs: Place | None = None,
     runs_file: Place | None = None,
     seed: int | None = None,
-    emotions: Sequence[str] | None = None,
+    emotions: str | Sequence[str] | None = None,
 ) -> Paper:
     """Make the paper's tables and figures.
 
@@ -96,6 +98,7 @@ def paper(
         FileError: No such rows.
         DataError: Rows of several attacks, or runs with different clips.
     """
+    emotions = None if emotions is None else as_list(emotions, "emotions")
     source = source if isinstance(source, pd.DataFrame | None) else complete(source)
     if part not in (*PAPER_PARTS, "all"):
         raise ConfigError(f"part {part!r} is unknown. {did_you_mean(part, (*PAPER_PARTS, 'all'))}")

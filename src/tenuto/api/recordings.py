@@ -13,7 +13,8 @@ from tenuto.api.outcomes import clip_html, write_clip
 from tenuto.api.progress import SILENT, Progress
 from tenuto.api.runs import Run, Source
 from tenuto.api.single_attacks import Domain, as_protocol, family_of, in_domain, single_attack
-from tenuto.attacks import ATTACKS, OBJECTIVES, BoundedAttack, Objective, Protocol, Transfer
+from tenuto.arguments import checked_with
+from tenuto.attacks import ATTACKS, OBJECTIVES, Attack, Objective, Protocol, Transfer
 from tenuto.attacks.objectives import Distance
 from tenuto.attacks.parsing import parse_objective
 from tenuto.attacks.registry import setting_names
@@ -63,10 +64,11 @@ class RecordingAttack(recording.AttackedRecording):
         return clip_html(self.resynthesis, self.scale)
 
 
+@checked_with(attack="Give one such as APGD(Linf(0.05)).")
 def attack_recording(
     run: Run | Recogniser | Source,
     audio: Source,
-    attack: str | Protocol | BoundedAttack | None = None,
+    attack: str | Protocol | Attack | None = None,
     *,
     objective: str | Objective | None = None,
     epsilon: float | None = None,

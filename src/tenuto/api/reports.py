@@ -14,6 +14,7 @@ from tenuto.api.auditing import trust_runs
 from tenuto.api.comparing import Place, PlaceOrRun
 from tenuto.api.datasets import find_data, prepare
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import checked
 from tenuto.attacks.checks import require_whole
 from tenuto.data import Prepared
 from tenuto.data.splits import PARTS
@@ -79,6 +80,7 @@ class Report(Displayed):
         return f"{paragraphs([self.question])}<ul>{sentences}</ul>{link}"
 
 
+@checked
 def report(
     study: PlaceOrRun,
     out: Place = "report.html",

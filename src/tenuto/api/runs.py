@@ -34,7 +34,8 @@ from tenuto.api.single_attacks import (
     is_single,
     with_siblings,
 )
-from tenuto.attacks import BoundedAttack, Budget, Objective, Protocol, Region, parse_objective, protocol
+from tenuto.arguments import as_list, checked, checked_methods, checked_with
+from tenuto.attacks import Attack, Budget, Objective, Protocol, Region, parse_objective, protocol
 from tenuto.attacks.registry import check_settings
 from tenuto.attacks.universal import Universal
 from tenuto.config import SYSTEMS, DataConfig, RunConfig, to_yaml
@@ -74,6 +75,7 @@ ADOPTED_PROTOCOL = "standard-1"
 """The default protocol of models that are none of the study's."""
 
 
+@checked_methods
 @dataclasses.dataclass(frozen=True, repr=False)
 class Run(Displayed, runs.OpenedRun):
     """A run with the clips its model was trained or is judged on; `open_run` and `adopt` make it.
@@ -106,9 +108,10 @@ class Run(Displayed, runs.OpenedRun):
         """Metrics of clean predictions on training, validation and test clips; also written to ``metrics.json``."""
         return Metrics(robustness.evaluate(self))
 
+    @checked_with(attack="Give one such as APGD(Linf(0.05)).")
     def attack(
         self,
-        attack: str | Protocol | BoundedAttack | None = None,
+        attack: str | Protocol | Attack | None = None,
         part: str = "test",
         device: str = "cpu",
         batch_size: int | None = None,
@@ -198,6 +201,7 @@ class Run(Displayed, runs.OpenedRun):
         run = self.in_sound() if inputs == "waveform" or (inputs is None and request.in_db) else self
         return certify_run(run, part, request, self.progress)
 
+    @checked_with(budget="Give one such as Linf(0.05).")
     def universal(
         self,
         budget: Budget,
@@ -230,8 +234,6 @@ class Run(Displayed, runs.OpenedRun):
             ConfigError: A setting out of range, or a budget that a universal perturbation cannot keep.
         """
         check_domain(self.recogniser, inputs)
-        if not isinstance(budget, Budget):
-            raise ConfigError(f"the budget must be one such as Linf(0.05), got {budget!r}.")
         if budget.needs_sound and inputs == "spectrogram":
             raise ConfigError(f"{budget!r} is a budget of waveforms. Leave out `inputs`, or use Linf or L2.")
         run = self.in_sound() if budget.needs_sound or inputs == "waveform" else self
@@ -274,7 +276,7 @@ class Run(Displayed, runs.OpenedRun):
 
     def audit(
         self,
-        siblings: Sequence[Source] = (),
+        siblings: Source | Sequence[Source] = (),
         clips: int | None = None,
         budget: Budget | None = None,
         rerun: bool = False,
@@ -407,7 +409,7 @@ class Run(Displayed, runs.OpenedRun):
             db: The budget in dB, such as 40 for a signal-to-noise ratio of 40 dB.
             norm: Which norm, where several have this budget.
         """
-        names = [clips] if isinstance(clips, str) else list(clips)
+        names = as_list(clips)
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
         results, files, stems = [], {}, file_names(self.material.prepared.index.clips)
@@ -429,6 +431,7 @@ class Run(Displayed, runs.OpenedRun):
         return next(iter(parts.values()), "test")
 
 
+@checked
 def open_run(
     folder: Source,
     root: Source | None = None,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tenuto.api.datasets import with_folder_file
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import checked
 from tenuto.config import StudyConfig, merge, read_study
 from tenuto.study.engines import Engine, Local, StudyReport, run_study as carry_out
 from tenuto.study.journal import require, standing_records
@@ -32,6 +33,7 @@ def study_config(
     return StudyConfig.parse(content, study if isinstance(study, str) else "the study")
 
 
+@checked
 def plan_study(
     study: str | StudyConfig,
     out: str | Path,
@@ -48,6 +50,7 @@ def plan_study(
     return plan(study_config(study, root, settings), Path(out), folder, trust)
 
 
+@checked
 def study_status(out: str | Path) -> pd.DataFrame:
     """The progress of every run of a study, while it runs or later.
 
@@ -74,6 +77,7 @@ def study_status(out: str | Path) -> pd.DataFrame:
     return pd.DataFrame(lines, index, columns=order)
 
 
+@checked
 def run_study(
     study: str | StudyConfig,
     out: str | Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 from tenuto.api.datasets import prepare, with_folder_file
 from tenuto.api.progress import SILENT, Progress
+from tenuto.arguments import checked
 from tenuto.config import (
     SYSTEMS,
     RunConfig,
@@ -92,6 +93,7 @@ def _with_levels(robust: Mapping[str, Any], levels: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in merged.items() if name not in dropped}
 
 
+@checked
 def train(
     root: str | Path,
     config: RunConfig | None = None,
@@ -167,6 +169,7 @@ def train(
     return folder
 
 
+@checked
 def import_reference(state: str | Path, system: str, seed: int, runs: str | Path = "runs") -> Path:
     """Make a run folder of a released ``.pt`` file of weights. Nothing in the file is executed.
 

@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from tenuto.attacks.calling import as_doubles
+from tenuto.attacks.checks import require_whole
 from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError, DataError, counted
@@ -189,6 +190,7 @@ def measure(run: OpenedRun, part: str = "test", black_box: OpenedRun | None = No
         ConfigError: No bottleneck, no concept ratings, or a black box with other emotions.
         DataError: Too few clips.
     """
+    require_whole("seed", seed, 0)
     clips = Clips(run, part)
     if clips.head.to_concepts is None:
         raise ConfigError(f"{run.name}: has no bottleneck, so nothing can leak. Choose an A2M2E run.")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tenuto.arguments import checked
 from tenuto.audio.spectrogram import SPECTROGRAM_SETTINGS
 from tenuto.config import AdoptedConfig, RunConfig, preset_run, to_yaml
 from tenuto.data.excerpts import PAPER_NORMALISATION, Normalisation
@@ -125,6 +126,7 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
     return array
 
 
+@checked
 def load(
     run_or_checkpoint: str | Path,
     *,

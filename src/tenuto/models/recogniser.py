@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -172,6 +173,8 @@ def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> ND
         raise AudioError(
             f"a waveform must be an array of floats ({one_line(error)}). Give a NumPy array."
         ) from error
+    if samples.dtype.kind not in "biuf":
+        raise AudioError(f"expected one audio file or a waveform, got {one_line(reprlib.repr(source), 80)}.")
     if samples.dtype.kind != "f":
         raise AudioError(
             f"a waveform must have floats between -1 and 1, got {samples.dtype}. Divide whole numbers by their full "

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tenuto.attacks.checks import require_number, require_whole
 from tenuto.config import StudyConfig, to_yaml
@@ -47,6 +47,7 @@ Report = Callable[[str], None]
 """Called with one line after every step."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Carries out runs. It yields the outcome of every job as it ends; the failure of a run is an outcome."""
 

@@ -1,0 +1,169 @@
+"""Arguments of public calls, compared with the annotations of their parameters before anything is computed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import numbers
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tenuto.errors import ConfigError, did_you_mean, one_line
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+Class = TypeVar("Class", bound=type)
+
+NUMBERS: dict[Any, tuple[Any, str]] = {
+    float: (numbers.Real, "a number"),
+    int: (numbers.Integral, "a whole number"),
+    bool: ((bool, np.bool_), "true or false"),
+}
+"""What is taken for a number of Python, and what it is called. True is no number."""
+
+WORDS: dict[Any, str] = {
+    str: "a string",
+    Path: "a path",
+    types.NoneType: "None",
+    Callable: "a function",
+}
+"""What other types are called."""
+
+
+def checked_with(**advice: str) -> Callable[[Call], Call]:
+    """Decorate a public call as `checked`, with what to do about a wrong argument, by the name of the parameter."""
+
+    def decorate(function: Call) -> Call:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            _check(function, args, kwargs, advice)
+            return function(*args, **kwargs)
+
+        return typing.cast(Call, call)
+
+    return decorate
+
+
+checked = checked_with()
+"""Decorate a public call: it raises `ConfigError` for an unknown keyword or an argument of a wrong type.
+
+Only types are compared, and only where the annotation can be evaluated: the call itself checks values. An error inside
+the call passes as it is.
+"""
+
+
+def checked_methods(cls: Class) -> Class:
+    """Decorate a class: its public methods are `checked`."""
+    for name, member in list(vars(cls).items()):
+        if inspect.isfunction(member) and not name.startswith("_") and not hasattr(member, "__wrapped__"):
+            setattr(cls, name, checked(member))
+    return cls
+
+
+def as_list(values: Any, name: str = "") -> list[Any]:
+    """One value, such as a name or path, or several, as a list. Raises `ConfigError` for a parameter left empty."""
+    is_one = isinstance(values, str | Path) or not isinstance(values, Iterable)
+    listed = [values] if is_one else list(values)
+    if name and not listed:
+        raise ConfigError(f"{name} is empty. Give at least one entry.")
+    return listed
+
+
+def _check(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], advice: Mapping[str, str]
+) -> None:
+    """Raise `ConfigError` for the first argument that its parameter does not take."""
+    hints, takes_any = _hints(function)
+    for name in kwargs:
+        if name not in hints and not takes_any:
+            valid = [one for one in hints if one not in ("self", *list(hints)[: len(args)])]
+            raise ConfigError(f"{name} is no parameter of {function.__name__}. {did_you_mean(name, valid)}")
+    for name, value in [*zip(hints, args, strict=False), *kwargs.items()]:
+        if not _fits(value, hints.get(name, Any)):
+            sentence = f"{name} must be {_words(hints[name])}, got {_text(value)}."
+            raise ConfigError(f"{sentence} {advice.get(name, '')}".rstrip())
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    """The type of every parameter by name, and whether the function takes any keyword.
+
+    Names that are imported for type checkers alone are not known here; these parameters take any value.
+    """
+    hints, takes_any = {}, False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            hint = Any if parameter.annotation is parameter.empty else parameter.annotation
+            try:
+                hints[name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
+            except NameError:
+                hints[name] = Any
+    return hints, takes_any
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type. Lists stand for tuples, and a string for no list."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if hint in NUMBERS:
+        return isinstance(value, NUMBERS[hint][0]) and (hint is bool or not isinstance(value, bool))
+    if hint is None:
+        return value is None
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is typing.Literal:  # which of them, the call says
+        return isinstance(value, tuple(map(type, parts)))
+    if origin in (Sequence, tuple, list, Iterable):
+        return _fits_list(value, origin, parts)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(each, parts[1]) for each in value.values())
+    if origin is Callable:
+        return callable(value)
+    kind = os.PathLike if hint is Path else origin or hint
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _fits_list(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return False
+    if not isinstance(value, Collection) or isinstance(value, Mapping):
+        return origin is Iterable  # what can be read once is left to the call
+    if origin is tuple and parts[-1] is not ...:
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    return all(_fits(each, parts[0]) for each in value)
+
+
+def _text(value: Any) -> str:
+    """A plain value, or the type of another one: arrays and models fill screens."""
+    is_plain = value is None or isinstance(value, str | bool | numbers.Number | list | tuple | set | dict)
+    return one_line(reprlib.repr(value), 80) if is_plain else type(value).__name__
+
+
+def _words(hint: Any) -> str:
+    """What is allowed, in words, such as ``a number or None``."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        words = list(dict.fromkeys(_words(part) for part in parts if not (part is str and Path in parts)))
+        return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    if origin is typing.Literal:
+        return " or ".join(map(repr, parts))
+    if origin is tuple and parts[-1] is not ...:
+        return f"{len(parts)} values, each {_words(parts[0])}"
+    if origin in (Sequence, tuple, list, Iterable):
+        return f"a list, each entry {_words(parts[0])}"
+    if origin is Mapping:
+        return f"a mapping, each value {_words(parts[1])}"
+    if hint in NUMBERS:
+        return NUMBERS[hint][1]
+    kind = origin or hint
+    name = getattr(kind, "__name__", str(kind))
+    return WORDS.get(kind) or f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
