@@ -119,6 +119,10 @@ class PrecisionWarning(TenutoWarning):
     """A network computes in a precision that the processor does not have, which is no faster than float32."""
 
 
+class ScaleWarning(TenutoWarning):
+    """A value lies outside the scale that it is on, so what is computed from it means little."""
+
+
 class RandomModelWarning(TenutoWarning):
     """A model under attack draws random numbers, so its predictions and every result on it vary."""
 

@@ -98,6 +98,8 @@ def test_segments_cover_a_plane_once_and_have_seconds_and_hertz():
         count[part] += 1
     assert (count == 1).all()
     assert len(segment_slices((3, 1), (10, 8))) == 3  # no more than there are entries
+    with pytest.raises(ConfigError, match=r"segments \(400, 3\) are more than the 313 x 149 entries"):
+        segment_slices((313, 149), (400, 3))
     axes = Axes(31.3, tuple(range(100, 249)))
     table = segment_table(count, axes, (10, 8))
     assert table["attribution"].sum() == count.size

@@ -11,7 +11,7 @@ import torch
 
 from tenuto import metrics
 from tenuto.attacks import protocol
-from tenuto.errors import CheckpointError, ConfigError
+from tenuto.errors import CheckpointError, ConfigError, ScaleWarning
 from tenuto.evaluation import intervention
 from tenuto.evaluation.intervention import choices, correct, follow, intervene, movement, set_concepts
 from tenuto.evaluation.linear_head import Head
@@ -84,6 +84,12 @@ def test_emotions_follow_a_concept_by_its_weight():
 def test_an_unknown_concept_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match=r"'mod' is unknown. Did you mean mode\?"):
         follow(planted(np.eye(2)), ("mode", "beat"), [0.0, 0.0], {"mod": 1.0})
+
+
+def test_a_value_outside_the_scale_is_remarked_on():
+    with pytest.warns(ScaleWarning, match="beat is set to 5, outside its scale of 0 to 1"):
+        follow(planted(np.eye(2)), ("mode", "beat"), [0.0, 0.0], {"beat": 5})
+    follow(planted(np.eye(2)), ("unit_1", "unit_2"), [0.0, 0.0], {"unit_2": 5})  # has no scale
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

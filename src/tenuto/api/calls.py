@@ -435,6 +435,9 @@ def set_concepts(
     """
     if audio is None:
         return as_run(run, root, progress, cache=cache, **opening).set_concepts(values)
+
+    Warns:
+        ScaleWarning: A value outside the scale of the concepts.
     if isinstance(run, Run):
         refuse(root=root, cache=cache, **opening)
     return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)

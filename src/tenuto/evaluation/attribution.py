@@ -213,11 +213,16 @@ def segment_slices(shape: Sequence[int], segments: Grid) -> list[tuple[slice, sl
     """Slices of a plane (steps, bands) that divide it into ``segments`` parts of time and frequency.
 
     Raises:
-        ConfigError: ``segments`` are no two numbers of parts.
+        ConfigError: ``segments`` are no two numbers of parts, or more than there are entries. The usual number of
+            segments is taken for every input, and divides a smaller one into its entries.
     """
     are_two = isinstance(segments, tuple | list) and len(segments) == 2
     if not are_two or not all(isinstance(value, int) and value >= 1 for value in segments):
         raise ConfigError(f"segments must be two whole numbers of at least 1, got {segments!r}.")
+    if any(count > max(size, usual) for count, size, usual in zip(segments, shape, SEGMENTS, strict=True)):
+        raise ConfigError(
+            f"segments {segments!r} are more than the {shape[0]} x {shape[1]} entries of the input."
+        )
     edges = [
         np.linspace(0, size, min(count, size) + 1).round().astype(int).tolist()
         for size, count in zip(shape, segments, strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from tenuto import metrics
 from tenuto.attacks.checks import is_number
 from tenuto.devices import repeatable
 from tenuto.display import Displayed, Element
-from tenuto.errors import CheckpointError, ConfigError, did_you_mean
+from tenuto.errors import CheckpointError, ConfigError, ScaleWarning, did_you_mean
 from tenuto.evaluation.attacked_clips import Attacked, Clips
 from tenuto.evaluation.linear_head import Head, head_gain, linear_head
 from tenuto.evaluation.records import Origin, origin_of
 from tenuto.evaluation.runs import OpenedRun
+from tenuto.models.checkpoint import FREE_UNIT
 from tenuto.models.recogniser import Recogniser
 
 Values = NDArray[np.float64]
@@ -158,7 +160,8 @@ def set_concepts(run: OpenedRun, values: Mapping[str, float]) -> tuple[Values, V
     """
     test = Clips(run, "test")
     concepts = test.head.concepts(test.features)
-    return test.head.emotions(concepts), follow(test.head, run.recogniser.concepts, concepts, values)
+    after = follow(test.head, run.recogniser.concepts, concepts, values, _lowest(run.model))
+    return test.head.emotions(concepts), after
 
 
 def set_concepts_of_recording(
@@ -173,16 +176,30 @@ def set_concepts_of_recording(
     """
     profile = recogniser.predict(source)
     concepts = list((profile.concepts or {}).values())
-    after = follow(linear_head(recogniser.network), recogniser.concepts, concepts, values)
+    after = follow(
+        linear_head(recogniser.network), recogniser.concepts, concepts, values, _lowest(recogniser)
+    )
     return Change.of(str(source), recogniser.emotions, values, list(profile.emotions.values()), after)
 
 
-def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapping[str, float]) -> Values:
+def _lowest(recogniser: Recogniser) -> float:
+    """The lower end of the scale of the concepts: ratings may be negative, then those of emotions are too."""
+    return min(0.0, recogniser.scale[0]) if recogniser.scale else 0.0
+
+
+def follow(
+    head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapping[str, float], lowest: float = 0.0
+) -> Values:
     """Emotions (..., emotions) where some of the concepts (..., concepts) are set to given values.
+
+    The scale of the concepts is from ``lowest`` to 1, by which the highest rating is divided.
 
     Raises:
         ConfigError: No such concept, or a value that is not finite.
         CheckpointError: The system has no concepts.
+
+    Warns:
+        ScaleWarning: A value outside the scale of the concepts.
     """
     if head.to_concepts is None:
         raise CheckpointError("the network has no bottleneck, so no concept can be set; choose an A2M2E run.")
@@ -192,6 +209,13 @@ def follow(head: Head, names: tuple[str, ...], concepts: ArrayLike, values: Mapp
             raise ConfigError(f"concept {name!r} is unknown. {did_you_mean(name, names)}")
         if not is_number(value):
             raise ConfigError(f"concept {name} is set to {value!r}; it must be a finite number.")
+        if not name.startswith(FREE_UNIT) and not lowest <= value <= 1:
+            warnings.warn(
+                f"concept {name} is set to {value:g}, outside its scale of {lowest:g} to 1. The emotions "
+                "mean little.",
+                ScaleWarning,
+                stacklevel=3,
+            )
         values_after[..., names.index(name)] = value
     return head.emotions(values_after)
 

@@ -34,6 +34,8 @@ from tenuto.store.run import RunFolder, check_readable, is_file
 CHECKPOINT_FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"
 """Fingerprint of a model whose training data is unknown."""
+FREE_UNIT = "unit_"
+"""How the names of units of a bottleneck begin that learn no concept and have no scale."""
 MOST_OUTPUTS = 4096
 """Of emotions and of concepts, with which the weights of a network grow."""
 
@@ -353,4 +355,6 @@ def unit_names(config: RunConfig, concepts: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     if config.train.task_loss_weight < 1:
         return concepts
-    return tuple(f"unit_{number}" for number in range(1, (len(concepts) or CONCEPTS_WITHOUT_RATINGS) + 1))
+    return tuple(
+        f"{FREE_UNIT}{number}" for number in range(1, (len(concepts) or CONCEPTS_WITHOUT_RATINGS) + 1)
+    )
