@@ -84,6 +84,13 @@ def test_a_checkpoint_alone_explains(tenuto, run, song, corpus, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("damage", [None, "", "system: [A2M2E"])
+def test_a_damaged_configuration_explains_nothing(refused, run, song, corpus, tmp_path, damage):
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    copy.config.unlink() if damage is None else copy.config.write_text(damage)
+    assert "config.yaml" in refused("explain", copy.path, song, TENUTO_DATA=str(corpus))
+
+
 def test_other_names_are_spoken_of(tenuto, own_run, song):
     result = json.loads(tenuto("explain", own_run, song, "--json").stdout)
     assert list(result["effects"]) == ["arousal", "joy"]

@@ -18,6 +18,7 @@ from tenuto.api.runs import Run, Source, open_run
 from tenuto.api.single_attacks import Domain
 from tenuto.arguments import as_list, checked, checked_with
 from tenuto.attacks import Attack, Budget, Objective, Protocol
+from tenuto.config import DataConfig
 from tenuto.errors import ConfigError
 from tenuto.evaluation import (
     explanation,
@@ -31,6 +32,7 @@ from tenuto.models.checkpoint import load
 from tenuto.models.foreign.code import is_code
 from tenuto.models.recogniser import Recogniser
 from tenuto.sinks import Sink
+from tenuto.store.exported import ModelFolder
 from tenuto.store.location import locate_model
 from tenuto.store.rows import NATURAL_PROTOCOL
 from tenuto.store.run import RunFolder
@@ -263,7 +265,7 @@ def explain(
 
     Raises:
         AudioError: The recording cannot be used.
-        ConfigError: ``hop_seconds`` is out of range.
+        ConfigError: ``hop_seconds`` is out of range, or the configuration of the run is missing or damaged.
     """
     if isinstance(run, Run):
         return as_run(run, root, progress, cache=cache, **opening).explain(audio, hop_seconds)
@@ -272,20 +274,21 @@ def explain(
         refuse(root=root, cache=cache, **opening)
         return explanation.explain(run, audio, hop_seconds)
     recogniser, folder = model_of(run, **opening), locate_model(run)
-    if not RunFolder(folder).config.is_file():
+    if not folder.is_dir() or ModelFolder(folder).exists():
         if root is not None:
             raise ConfigError(f"root: {run} is no run, so its data are not read. Leave it out.")
         return explanation.explain(recogniser, audio, hop_seconds)
+    config = RunFolder(folder).read_config()  # of a damaged run, not even a prediction is explained
     is_known = explanation.Background.read(folder, recogniser) is not None
-    if is_known or not (root is not None or _has_data(folder)):
+    if is_known or not (root is not None or _has_data(folder, config.data)):
         return explanation.explain(recogniser, audio, hop_seconds)
     return open_run(folder, root, cache=cache, progress=progress, **opening).explain(audio, hop_seconds)
 
 
-def _has_data(folder: Path) -> bool:
+def _has_data(folder: Path, config: DataConfig) -> bool:
     """Whether the data of a run are found without a ``root``."""
     try:
-        find_data(folder, RunFolder(folder).read_config().data, None, None)
+        find_data(folder, config, None, None)
     except ConfigError:
         return False
     return True
@@ -432,12 +435,12 @@ def set_concepts(
     Raises:
         ConfigError: No such concept, or a value that is not finite.
         CheckpointError: The system has no concepts.
-    """
-    if audio is None:
-        return as_run(run, root, progress, cache=cache, **opening).set_concepts(values)
 
     Warns:
         ScaleWarning: A value outside the scale of the concepts.
+    """
+    if audio is None:
+        return as_run(run, root, progress, cache=cache, **opening).set_concepts(values)
     if isinstance(run, Run):
         refuse(root=root, cache=cache, **opening)
     return intervention.set_concepts_of_recording(model_of(run, **opening), audio, values)
