@@ -206,6 +206,12 @@ def test_what_cannot_be_adopted_is_refused_in_one_sentence(home, options, messag
     assert re.search(message, sentence(outcome))
 
 
+def test_a_model_that_is_not_there_is_missed_before_data_are_prepared(home, tmp_path):
+    place = ("--cache", tmp_path / "cache")
+    assert "nofile.py" in sentence(home("adopt", "nofile.py:net", *OUTPUTS, *WINDOW, *place))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_run_is_judged_on_other_data(home, run):
     shutil.copytree("music", "other", dirs_exist_ok=True)
     Path("other/tenuto.yaml").write_text(

@@ -118,6 +118,7 @@ def adopt(  # type: ignore[misc]
     if isinstance(data, DataConfig) and split is not None:
         raise ConfigError("`split` is part of `data`, which are settings already. Set it there.")
     settings = data if isinstance(data, DataConfig) else data_config(root, dataset=data, split=split)
+    offered.check()
     prepared = prepare(root, settings, cache=cache, progress=progress)
     run = with_progress(adopt_on(offered, prepared, settings, seed, threads, Path(runs)), progress)
     if doubt := scale_doubt(run):

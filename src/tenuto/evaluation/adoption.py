@@ -76,6 +76,11 @@ class Offered:
         recogniser = recogniser_of(foreign, about, inputs, self.system, fingerprint)
         warn_if_random(recogniser.network, inputs, len(about.emotions))
         return recogniser, about, foreign
+    def check(self) -> None:
+        """Try it, before data are prepared for it. Raises `ModelError`, `TrustError` or `FileError`."""
+        inputs = inputs_of(self.described, Normalisation(0.0, 1.0), self.front_end, self.trust)
+        open_model(self.model, self.described, inputs, self.trust)
+
 
     def configuration(
         self, prepared: Prepared, data: DataConfig, seed: int, threads: int
