@@ -26,7 +26,7 @@ from tenuto.cli.options import with_options
 from tenuto.config import RunConfig, StudyConfig, merge, preset_study
 from tenuto.data import Normalisation
 from tenuto.data.splits import PARTS
-from tenuto.errors import CheckpointError, ConfigError, DataError, TrustError
+from tenuto.errors import CheckpointError, ConfigError, DataError, FileError, TrustError
 from tenuto.evaluation import runs
 from tenuto.evaluation.runs import Sibling
 from tenuto.sinks import open_sink
@@ -505,6 +505,32 @@ def test_concepts_are_described(study, tmp_path):
     )
     assert described.values.shape == (30, 7)
     assert len(pd.read_csv(tmp_path / "concepts.csv")) == 30
+
+
+@pytest.mark.parametrize(
+    ("call", "computed"),
+    [
+        (lambda run, out: run.intervene(out=out), "tenuto.evaluation.intervention.intervene"),
+        (lambda run, out: run.show(out=out), "tenuto.evaluation.resynthesis.resynthesise_clips"),
+        (
+            lambda run, out: tenuto.gallery(run, out / "g.html"),
+            "tenuto.evaluation.resynthesis.resynthesise_clips",
+        ),
+        (
+            lambda run, out: tenuto.report(run.folder.parents[1], out / "r.html"),
+            "tenuto.api.reports.make_page",
+        ),
+        (
+            lambda run, out: tenuto.attack_recording(run, "song.mp3", out=out),
+            "tenuto.evaluation.recording.attack_recording",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_nothing_is_computed(run, tmp_path, monkeypatch, call, computed):
+    monkeypatch.delattr(computed)
+    (tmp_path / "file").write_text("in the place of a folder")
+    with pytest.raises(FileError, match="cannot write: a part of its path is a file"):
+        call(run, tmp_path / "file")
 
 
 def test_progress_is_reported(folder):

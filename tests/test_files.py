@@ -366,3 +366,11 @@ def test_arrays_of_a_type_that_numpy_lacks_are_refused(kind, tmp_path):
     save_file({"weight": torch.zeros(2, dtype=getattr(torch, kind))}, tmp_path / "a.safetensors")
     with pytest.raises(FileError, match=r"'weight' has a type NumPy cannot read .* Save it as float32"):
         files.read_safetensors(tmp_path / "a.safetensors")
+
+
+def test_a_folder_is_tried_and_not_made(tmp_path):
+    files.check_writable(tmp_path / "one" / "two")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "one").write_text("a file")
+    with pytest.raises(FileError, match="two: cannot write: a part of its path is a file"):
+        files.check_writable(tmp_path / "one" / "two")

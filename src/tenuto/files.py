@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tenuto.errors import FileError, Problems, counted, explain, one_line, quote
+from tenuto.errors import DataError, FileError, Problems, counted, explain, one_line, quote
 
 Array = NDArray[Any]
 
@@ -102,6 +102,15 @@ def write_bytes(path: str | Path, content: bytes | Iterable[bytes]) -> Path:
                 os.unlink(temporary)
             raise
     return path
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise `FileError` where no file could be written below a folder, before hours of computing; it is not made."""
+    folder = Path(folder)
+    with naming(folder, "write"):
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import shutil
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tenuto
 from tenuto.api.progress import SILENT
 from tenuto.api.runs import with_progress
 from tenuto.data.batches import Material
-from tenuto.errors import AttackError, CheckpointError, ConfigError, DataError
+from tenuto.errors import AttackError, CheckpointError, ConfigError, DataError, FileError
 from tenuto.evaluation import certifying
 from tenuto.evaluation.certificates import Smoothing, noisy_predictions
 from tenuto.evaluation.runs import open_run
@@ -244,3 +245,11 @@ def test_close_sigmas_have_draws_of_their_own(run):
         for sigma in (0.1234567, 0.1234568)
     )
     assert not one["median"].equals(other["median"])
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_draw(run, tmp_path, monkeypatch):
+    monkeypatch.delattr("tenuto.evaluation.certifying.noisy_predictions")
+    shutil.copytree(run.folder, tmp_path / run.name, ignore=shutil.ignore_patterns("certificates"))
+    (tmp_path / run.name / "certificates").write_text("in the place of a folder")
+    with pytest.raises(FileError, match="certificates: cannot write"):
+        dataclasses.replace(run, folder=tmp_path / run.name).certify(sigma=0.1, draws=20, clips=1)

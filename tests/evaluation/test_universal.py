@@ -13,7 +13,7 @@ from tenuto.attacks import Linf, OneEmotion
 from tenuto.attacks.universal import Universal
 from tenuto.data.excerpts import EXCERPT_FRAMES
 from tenuto.data.inputs import FeatureInputs, WaveformInputs
-from tenuto.errors import ConfigError
+from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.runs import open_run
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
 from tenuto.files import read_safetensors
@@ -126,3 +126,10 @@ def test_default_shifts_are_shorter_than_the_input(run):
 def test_shifts_outside_the_perturbation_are_refused(run, shifts):
     with pytest.raises(ConfigError, match="shifts must be"):
         universal(run, FIT, shifts=shifts)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the place of a folder")
+    monkeypatch.delattr(Universal, "fit")
+    with pytest.raises(FileError, match="file/one: cannot write: a part of its path is a file"):
+        universal(run, FIT, tmp_path / "file" / "one")

@@ -18,7 +18,7 @@ from tenuto.attacks.checks import require_whole
 from tenuto.display import Displayed, Element, paragraphs
 from tenuto.evaluation import resynthesis
 from tenuto.evaluation.resynthesised_clip import Resynthesis
-from tenuto.files import followed, write_text
+from tenuto.files import check_writable, followed, write_text
 from tenuto.reporting.page.clips import clips_to_show
 from tenuto.reporting.page.gallery import Shown, make_gallery
 from tenuto.reporting.page.report import render
@@ -95,6 +95,7 @@ def gallery(
         ConfigError: No run, no clip, or no such protocol.
         DataError: No such budget, or a clip that a run was not attacked on.
     """
+    check_writable(followed(out).parent)
     open_runs = [
         run if isinstance(run, Run) else open_run(run, root, cache=cache, trust=trust, progress=progress)
         for run in as_list(runs, "runs")

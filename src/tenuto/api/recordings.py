@@ -22,7 +22,7 @@ from tenuto.data.inputs import FeatureInputs
 from tenuto.devices import require
 from tenuto.errors import CheckpointError, ConfigError
 from tenuto.evaluation import recording
-from tenuto.files import write_csv, write_safetensors
+from tenuto.files import check_writable, write_csv, write_safetensors
 from tenuto.models.recogniser import Recogniser
 from tenuto.store.location import locate_model
 
@@ -111,6 +111,7 @@ def attack_recording(
     Raises:
         AudioError: The recording cannot be used.
         ConfigError: An unknown attack, objective or setting, or an attack that needs ratings.
+        FileError: The folder cannot be written.
 
     Example:
         >>> result = tenuto.attack_recording(  # doctest: +SKIP
@@ -118,6 +119,8 @@ def attack_recording(
         ... )
     """
     require(device)
+    if out is not None:
+        check_writable(out)
     recogniser = model_of(run, trust=trust)
     if isinstance(attack, str) or attack is None:
         family = attack or ("APGD" if recogniser.has_gradient else "Square")

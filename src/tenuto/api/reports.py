@@ -24,7 +24,7 @@ from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import OpenedRun, open_run
-from tenuto.files import followed, sha256_file, write_text
+from tenuto.files import check_writable, followed, sha256_file, write_text
 from tenuto.models.checkpoint import load
 from tenuto.reporting.page.clips import clips_to_show, runs_to_show
 from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
@@ -122,6 +122,7 @@ def report(
         ConfigError: A number of clips that is not whole or negative.
     """
     require_whole("clips", clips, 0)
+    check_writable(followed(out).parent)
     source = study = complete(study)
     with contextlib.ExitStack() as stack:
         if study.is_file():

@@ -44,7 +44,7 @@ from tenuto.data.inputs import LogSpectrogramInputs
 from tenuto.data.splits import PARTS
 from tenuto.devices import require
 from tenuto.display import Displayed, Element
-from tenuto.errors import ConfigError, FileError, counted
+from tenuto.errors import ConfigError, DataError, FileError, counted
 from tenuto.evaluation import (
     explanation,
     intervention,
@@ -58,7 +58,7 @@ from tenuto.evaluation.attribution import SEGMENTS, Attribution
 from tenuto.evaluation.attribution_attack import DEFAULT_STEPS
 from tenuto.evaluation.certifying import Numbers, Request
 from tenuto.evaluation.universal import UniversalResult, default_name, default_shifts, universal
-from tenuto.files import write_text
+from tenuto.files import check_writable, write_text
 from tenuto.models.adoption import FrontEnd, Model
 from tenuto.models.checkpoint import read_fingerprint
 from tenuto.models.recogniser import Profile
@@ -312,8 +312,10 @@ class Run(Displayed, runs.OpenedRun):
             protocol: The attack whose saved perturbations are corrected; default: all in the run folder.
             out: Folder for the table and the figure; default: ``interventions`` in the run folder.
         """
-        result = intervention.intervene(self, protocol)
         folder = self.files.interventions if out is None else Path(out)
+        if self.recogniser.concepts:  # else nothing is written
+            check_writable(folder)
+        result = intervention.intervene(self, protocol)
         for path in write_intervention(result, folder):
             self.progress.note(str(path))
         return result
@@ -410,6 +412,7 @@ class Run(Displayed, runs.OpenedRun):
             norm: Which norm, where several have this budget.
         """
         names = as_list(clips)
+        check_writable(self.files.shown if out is None else out)
         rows = saved_rows(self.files, self._part_of(names), protocol, epsilon, db=db, norm=norm)
         names = names or list(rows["clip"])
         results, files, stems = [], {}, file_names(self.material.prepared.index.clips)

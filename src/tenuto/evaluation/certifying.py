@@ -24,7 +24,7 @@ from tenuto.evaluation.certificates import NOISE_SOURCE, Smoothing, Values, cert
 from tenuto.evaluation.records import origin_of
 from tenuto.evaluation.runs import OpenedRun
 from tenuto.evaluation.smoothed_attack import attacked_predictions, interval
-from tenuto.files import Array, read_safetensors, write_csv, write_safetensors
+from tenuto.files import Array, check_writable, read_safetensors, write_csv, write_safetensors
 from tenuto.models.recogniser import Recogniser, predict
 from tenuto.models.systems import for_attack
 from tenuto.store.certificates import with_other_sizes
@@ -271,7 +271,9 @@ def certify(
     Raises:
         CheckpointError: There are predictions of earlier weights of the run.
         DataError: The part has no clips.
+        FileError: The folder cannot be written.
     """
+    check_writable(rows_file(run, request.smoothings[0], part).parent)
     model = for_attack(run.recogniser.network).to(request.device)
     chosen = request.first(run.part(part).to(torch.device(request.device)))
     checkpoint, attack_steps, tables = origin_of(run)["checkpoint"], request.attack_steps, []

@@ -24,7 +24,14 @@ from tenuto.devices import repeatable
 from tenuto.errors import ConfigError, FileError
 from tenuto.evaluation.records import Audibility, origin_of, records, without_channel
 from tenuto.evaluation.runs import OpenedRun
-from tenuto.files import read_json, read_safetensors, write_bytes, write_json, write_safetensors
+from tenuto.files import (
+    check_writable,
+    read_json,
+    read_safetensors,
+    write_bytes,
+    write_json,
+    write_safetensors,
+)
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.rows import read_rows, row_errors, values_of, write_rows
 
@@ -128,6 +135,7 @@ def universal(
     Raises:
         AttackError: A clip cannot be attacked.
         ConfigError: A model without gradients, a shift outside the perturbation, or a folder with another result.
+        FileError: The folder cannot be written.
     """
     inputs = run.recogniser.inputs
     steps = _steps(inputs, default_shifts(inputs) if shifts is None else shifts)
@@ -146,6 +154,8 @@ def universal(
     }
     if folder is not None and (finished := _read(run, fit, folder, about)):
         return finished
+    if folder is not None:
+        check_writable(folder)
     model = for_attack(run.recogniser.network).to(device)
     shape = fit.fit(
         model,
