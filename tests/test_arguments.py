@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 
 import tenuto
 from tenuto import api
@@ -95,6 +96,7 @@ def sing(
     level: float | None = None,
     *,
     words: Sequence[str] = (),
+    notes: str | Sequence[str] | None = None,
     rests: Iterable[float] = (),
     span: tuple[float, float] = (0, 1),
     gains: Mapping[str, float] | None = None,
@@ -114,6 +116,7 @@ def sing(
         ({"level": "1"}, "level must be a number or None, got '1'."),
         ({"words": "la"}, "words must be a list, each entry a string, got 'la'."),
         ({"words": ["la", 3]}, "words must be a list, each entry a string, got ['la', 3]."),
+        ({"notes": 3}, "notes must be a string, several or None, got 3."),
         ({"span": (0, 1, 2)}, "span must be 2 values, each a number, got (0, 1, 2)."),
         (
             {"gains": {"high": "1"}},
@@ -133,12 +136,24 @@ def test_what_a_parameter_takes_is_said(kwargs, message):
     "kwargs",
     [
         {"times": np.int64(2), "level": np.float32(0.5)},
+        {"times": torch.tensor(2), "rests": torch.tensor([0.5]), "span": np.array([0, 1])},
         {"words": np.array(["la"]), "rests": iter([0.5]), "span": [0, 1]},
         {"words": {"la"}, "gains": {"high": 1}, "by": 3},
     ],
 )
 def test_numbers_and_lists_of_other_libraries_are_taken(kwargs):
     assert sing(" la", **kwargs) == "la"
+
+
+@checked
+def play(model: str, /, *, out: Path | None = None, **settings: Any) -> dict[str, Any]:
+    return settings
+
+
+def test_a_setting_may_have_the_name_of_a_parameter_without_one():
+    assert play("A2E", model=3) == {"model": 3}
+    with pytest.raises(TypeError, match="positional"):
+        play("A2E", 3)
 
 
 def test_an_error_inside_a_call_passes_as_it_is():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import numbers
 import os
 import reprlib
 import types
@@ -13,20 +12,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tenuto.errors import ConfigError, did_you_mean, one_line
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 NUMBERS: dict[Any, tuple[Any, str]] = {
-    float: (numbers.Real, "a number"),
-    int: (numbers.Integral, "a whole number"),
-    bool: ((bool, np.bool_), "true or false"),
+    float: (int | float, "a number"),
+    int: (int, "a whole number"),
+    bool: (bool, "true or false"),
 }
-"""What is taken for a number of Python, and what it is called. True is no number."""
+"""What is taken for a number, once it is one of Python, and what it is called. True is no number."""
 
+
+LIST = "a list, each entry "
 WORDS: dict[Any, str] = {
     str: "a string",
     Path: "a path",
@@ -79,34 +78,39 @@ def _check(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], advice: Mapping[str, str]
 ) -> None:
     """Raise `ConfigError` for the first argument that its parameter does not take."""
-    hints, takes_any = _hints(function)
-    for name in kwargs:
-        if name not in hints and not takes_any:
-            valid = [one for one in hints if one not in ("self", *list(hints)[: len(args)])]
-            raise ConfigError(f"{name} is no parameter of {function.__name__}. {did_you_mean(name, valid)}")
-    for name, value in [*zip(hints, args, strict=False), *kwargs.items()]:
-        if not _fits(value, hints.get(name, Any)):
+    parameters, hints = _parameters(function), _hints(function)
+    placed = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    named = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+        for name in (name for name in kwargs if name not in named):
+            valid = did_you_mean(name, [one for one in named if one != "self"])
+            raise ConfigError(f"{name} is no parameter of {function.__name__}. {valid}")
+    values = dict(zip((one.name for one in placed), args, strict=False))
+    for name, value in [*values.items(), *((name, kwargs[name]) for name in named if name in kwargs)]:
+        if not _fits(value, hints[name]):
             sentence = f"{name} must be {_words(hints[name])}, got {_text(value)}."
             raise ConfigError(f"{sentence} {advice.get(name, '')}".rstrip())
 
 
 @functools.cache
-def _hints(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
-    """The type of every parameter by name, and whether the function takes any keyword.
+def _parameters(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The type of every parameter by name.
 
     Names that are imported for type checkers alone are not known here; these parameters take any value.
     """
-    hints, takes_any = {}, False
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            takes_any = True
-        elif parameter.kind is not parameter.VAR_POSITIONAL:
-            hint = Any if parameter.annotation is parameter.empty else parameter.annotation
-            try:
-                hints[name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
-            except NameError:
-                hints[name] = Any
-    return hints, takes_any
+    hints = {}
+    for one in _parameters(function):
+        hint = Any if one.annotation is one.empty else one.annotation
+        try:
+            hints[one.name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
+        except NameError:
+            hints[one.name] = Any
+    return hints
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -115,9 +119,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if hint in NUMBERS:
+        value = value.item() if getattr(value, "ndim", None) == 0 else value  # of NumPy or torch
         return isinstance(value, NUMBERS[hint][0]) and (hint is bool or not isinstance(value, bool))
-    if hint is None:
-        return value is None
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
     if origin is typing.Literal:  # which of them, the call says
@@ -144,7 +147,7 @@ def _fits_list(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
 
 def _text(value: Any) -> str:
     """A plain value, or the type of another one: arrays and models fill screens."""
-    is_plain = value is None or isinstance(value, str | bool | numbers.Number | list | tuple | set | dict)
+    is_plain = value is None or isinstance(value, str | int | float | list | tuple | set | dict)
     return one_line(reprlib.repr(value), 80) if is_plain else type(value).__name__
 
 
@@ -153,13 +156,14 @@ def _words(hint: Any) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         words = list(dict.fromkeys(_words(part) for part in parts if not (part is str and Path in parts)))
+        words = ["several" if word in [LIST + one for one in words] else word for word in words]
         return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
     if origin is tuple and parts[-1] is not ...:
         return f"{len(parts)} values, each {_words(parts[0])}"
     if origin in (Sequence, tuple, list, Iterable):
-        return f"a list, each entry {_words(parts[0])}"
+        return f"{LIST}{_words(parts[0])}"
     if origin is Mapping:
         return f"a mapping, each value {_words(parts[1])}"
     if hint in NUMBERS:
