@@ -173,6 +173,27 @@ def test_a_row_longer_than_the_header_does_not_shift_the_columns():
         files.read_csv(CASES / "one_field_more_than_the_header.csv")
 
 
+def test_rows_that_do_not_fit_the_header_are_rows(tmp_path):
+    with pytest.raises(FileError) as error:
+        table(tmp_path, "a,b\n1,2,3\n")
+    assert [sentence.partition(". ")[0] for sentence in error.value.sentences] == [
+        f"{tmp_path}/t.csv: line 2 has 3 fields, the header has 2"
+    ]
+
+
+def test_a_damaged_table_of_tenuto_is_to_be_made_again(tmp_path):
+    path = tmp_path / "t.csv"
+    with pytest.raises(FileError, match="no such file"), files.own_table(path):
+        files.read_csv(path)
+    path.write_text("a,b\n1,2\n1\n")
+    with pytest.raises(FileError) as error, files.own_table(path):
+        files.read_csv(path)
+    assert str(error.value) == (
+        f"{path}: is damaged (line 3 has 1 fields, the header has 2). "
+        "Delete it and run the command that wrote it again."
+    )
+
+
 def test_old_line_ends_and_blanks_in_the_header_are_read():
     old = files.read_csv(CASES / "line_ends_cr_only.csv", columns=("song_id", "arousal"))
     assert old.to_numpy().tolist() == [[2, 3, 4], [3, 4, 2], [4, 1, 5]]

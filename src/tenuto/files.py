@@ -276,12 +276,27 @@ def read_csv(
     return pd.DataFrame(table, index=None if problems is None else list(rows))
 
 
+@contextlib.contextmanager
+def own_table(path: str | Path) -> Iterator[None]:
+    """Inside, a table that Tenuto wrote is read: one that is damaged is to be made again, not to be corrected."""
+    try:
+        yield
+    except (FileError, DataError) as error:
+        if isinstance(error.__cause__, OSError):  # such as a file that is missing
+            raise
+        fact = error.sentences[0].removeprefix(f"{path}: ").partition(". ")[0].rstrip(".")
+        raise type(error)(
+            f"{path}: is damaged ({fact}). Delete it and run the command that wrote it again."
+        ) from error
+
+
 def _whole_rows(
     records: Iterable[tuple[int, list[str]]], width: int, path: str | Path, problems: Problems
 ) -> dict[int, list[str]]:
     """The rows that have as many fields as the header, by their line. Raises `FileError` where there are none."""
-    rows = {}
+    rows, is_empty = {}, True
     for line, fields in records:
+        is_empty = False
         if len(fields) == width:
             rows[line] = fields
             continue
@@ -291,8 +306,9 @@ def _whole_rows(
                 "for each column, and put fields that contain the separator in quotation marks."
             )
         )
-    if not rows:
+    if is_empty:
         problems.add(FileError(f"{path}: has a header but no rows."))
+    if not rows:
         problems.raise_all()
     return rows
 

@@ -105,6 +105,19 @@ def test_a_damaged_description_of_attacks_is_named(run, content):
         run.read_attacks("p")
 
 
+@pytest.mark.parametrize("name", ["rows", "split", "certificates"])
+def test_the_advice_on_a_damaged_table_is_to_make_it_again(run, name):
+    path = {"rows": run.rows("p"), "split": run.split, "certificates": run.path / "c.csv"}[name]
+    read = {
+        "rows": lambda: run.read_rows("p"),
+        "split": run.read_split,
+        "certificates": lambda: read_certificates(path),
+    }[name]
+    write_text(path, "clip,split\n1,test,2\n")
+    with pytest.raises(FileError, match=f"{path}: is damaged .*Delete it and run the command"):
+        read()
+
+
 def test_hidden_files_are_no_certificates_and_an_unreadable_folder_is_refused(run, monkeypatch):
     for name in ("smooth.csv", "._smooth.csv"):
         write_text(run.path / "certificates" / name, "x")

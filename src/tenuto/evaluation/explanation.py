@@ -27,7 +27,7 @@ from tenuto.data.soundtracks import Soundtracks
 from tenuto.display import Displayed, Element
 from tenuto.errors import ConfigError
 from tenuto.evaluation.linear_head import Head, linear_head
-from tenuto.files import read_csv, write_csv
+from tenuto.files import own_table, read_csv, write_csv
 from tenuto.models.backbone import BackboneNetwork
 from tenuto.models.checkpoint import to_array
 from tenuto.models.recogniser import read_waveform
@@ -79,9 +79,10 @@ class Background:
         if not path.is_file():
             return None
         columns = _columns(recogniser)
-        table = read_csv(
-            path, columns=("clip", "weights", *columns), text=("clip", "weights"), numbers=columns
-        )
+        with own_table(path):
+            table = read_csv(
+                path, columns=("clip", "weights", *columns), text=("clip", "weights"), numbers=columns
+            )
         if (table["weights"] != identity(recogniser.network)).any():
             return None
         values = table[columns].to_numpy(np.float64)

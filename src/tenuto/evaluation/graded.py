@@ -31,7 +31,7 @@ from tenuto.evaluation.runs import OpenedRun
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.store.natural import GRADED_PROTOCOL, NATURAL_KINDS, change_name
-from tenuto.store.rows import read_rows, write_rows
+from tenuto.store.rows import read_own_rows, write_rows
 
 Values = NDArray[np.float32]
 Variation = tuple[Waveform, str]
@@ -245,7 +245,7 @@ def graded(
             if not piece.is_file():
                 before_piece()
                 write_rows(piece, _of_clip(run, part, clips, row, clean, frames[place]).assign(**origin))
-            tables.append(read_rows(piece))
+            tables.append(read_own_rows(piece))
             if progress is not None:
                 progress(1)
         rows = pd.concat(tables, ignore_index=True)

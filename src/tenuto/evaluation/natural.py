@@ -37,7 +37,7 @@ from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import predict
 from tenuto.registry import Registry
 from tenuto.store.result_rows import value_columns
-from tenuto.store.rows import NATURAL_PROTOCOL, read_rows, write_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, read_own_rows, write_rows
 from tenuto.store.run import RunFolder
 
 Waveform = NDArray[np.floating[Any]]
@@ -196,7 +196,7 @@ def unmeasured(run: RunFolder, part: str = "test") -> list[str]:
     """The variations of natural-1 that a run has no rows of; some may have been registered since."""
     if not run.has_natural(part):
         return [OTHER_EXCERPT, *NATURAL_CHANGES]
-    measured = set(read_rows(run.natural(part))["objective"])
+    measured = set(read_own_rows(run.natural(part))["objective"])
     return [name for name in NATURAL_CHANGES if name not in measured]
 
 

@@ -31,7 +31,7 @@ from tenuto.models.recogniser import predict
 from tenuto.models.systems import Network, for_attack
 from tenuto.store.perturbations import key_of
 from tenuto.store.result_rows import array
-from tenuto.store.rows import mark_worst, read_rows, validate_rows, write_rows
+from tenuto.store.rows import mark_worst, read_own_rows, validate_rows, write_rows
 from tenuto.store.run import TRACE
 from tenuto.store.traces import NO_TRACES, read_traces, write_traces
 
@@ -207,7 +207,7 @@ class _Work:
         tables: list[pd.DataFrame] = []
         for number, member in enumerate(self.members):
             parts.append(self._climb(member, clips, f"{name}-{number:03d}", tables))
-            tables.append(read_rows(parts[-1]))
+            tables.append(read_own_rows(parts[-1]))
         rows = mark_worst(pd.concat(tables, ignore_index=True))
         arrays: dict[str, Array] = {}
         for part in parts:
@@ -282,7 +282,7 @@ class _Work:
     def join(self) -> pd.DataFrame:
         """Gather the finished pieces into one table and one file of perturbations, then remove them."""
         pieces = sorted(piece for piece in self.pieces.glob("*.csv") if piece.stem.count("-") == 1)
-        rows = validate_rows(pd.concat([read_rows(piece) for piece in pieces], ignore_index=True))
+        rows = validate_rows(pd.concat([read_own_rows(piece) for piece in pieces], ignore_index=True))
         files, name = self.run.files, (self.protocol, self.part)
         attackers = [attacker for member in self.members for attacker in member]
         about = {

@@ -33,7 +33,7 @@ from tenuto.files import (
     write_safetensors,
 )
 from tenuto.models.systems import Network, for_attack
-from tenuto.store.rows import read_rows, row_errors, values_of, write_rows
+from tenuto.store.rows import read_own_rows, row_errors, values_of, write_rows
 
 Values = NDArray[np.float32]
 Progress = Callable[[int], None]
@@ -257,4 +257,4 @@ def _read(run: OpenedRun, fit: Universal, folder: Path, about: dict[str, Any]) -
     if not {"shape", "noise"} <= set(arrays):
         raise FileError(f"{paths[1]}: holds no arrays shape and noise. Delete it and run the command again.")
     rate = _sample_rate(run.recogniser.inputs)
-    return UniversalResult(run.name, fit, read_rows(paths[2]), arrays["shape"], arrays["noise"], rate)
+    return UniversalResult(run.name, fit, read_own_rows(paths[2]), arrays["shape"], arrays["noise"], rate)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.errors import FileError
-from tenuto.files import read_csv
+from tenuto.files import own_table, read_csv
 
 CERTIFICATE_TEXT = ("run", "system", "split", "clip", "output", "precision", "unit", "checkpoint")
 CERTIFICATE_NUMBERS = ("sigma", "radius", "median", "clean")
@@ -21,15 +21,16 @@ CLAIM = ("confidence", "clips_together", "clip_to_scale", "checkpoint")
 
 def read_certificates(path: str | Path) -> pd.DataFrame:
     """Rows that `tenuto certify` wrote; bounds may be infinite. Raises `FileError` for a damaged file."""
-    rows = read_csv(
-        path,
-        columns=CERTIFICATE_COLUMNS,
-        text=CERTIFICATE_TEXT,
-        numbers=(*CERTIFICATE_NUMBERS, "confidence", "label", "attacked", "snr_db"),
-        integers=("draws",),
-        flags=("bounded", "clips_together", "clip_to_scale"),
-        optional=("snr_db",),
-    )
+    with own_table(path):
+        rows = read_csv(
+            path,
+            columns=CERTIFICATE_COLUMNS,
+            text=CERTIFICATE_TEXT,
+            numbers=(*CERTIFICATE_NUMBERS, "confidence", "label", "attacked", "snr_db"),
+            integers=("draws",),
+            flags=("bounded", "clips_together", "clip_to_scale"),
+            optional=("snr_db",),
+        )
     for name in ("low", "high"):
         if not pd.api.types.is_numeric_dtype(rows[name]) or rows[name].isna().any():
             raise FileError(

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from tenuto.data.excerpts import SPECTROGRAM_UNIT
 from tenuto.data.splits import PARTS
 from tenuto.errors import DataError, quote
-from tenuto.files import read_csv, write_csv
+from tenuto.files import own_table, read_csv, write_csv
 from tenuto.store.budgets import has_budget, listed, norm_of, norm_order, which_budget
 from tenuto.store.cells import (
     COUNT,
@@ -358,6 +358,12 @@ def _is_at(norm: str, size: float, epsilon: float | None, db: float | None) -> b
 def write_rows(path: str | Path, rows: pd.DataFrame) -> Path:
     """Check and write rows as CSV, atomically."""
     return write_csv(path, validate_rows(rows, str(path)))
+
+
+def read_own_rows(path: Path) -> pd.DataFrame:
+    """Rows that Tenuto wrote into a run. Errors as in `read_rows`, with another advice."""
+    with own_table(path):
+        return read_rows(path)
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:

@@ -13,10 +13,10 @@ import pandas as pd
 from tenuto.config import RunConfig, parse_yaml
 from tenuto.data.splits import PARTS, Split, read_split
 from tenuto.errors import CheckpointError, ConfigError, DataError, FileError
-from tenuto.files import naming, open_regular, read_json, read_text, sha256_file
+from tenuto.files import naming, open_regular, own_table, read_json, read_text, sha256_file
 from tenuto.store.folder import BaseFolder, File
 from tenuto.store.natural import NATURAL_PROTOCOLS
-from tenuto.store.rows import NATURAL_PROTOCOL, check_column, read_rows
+from tenuto.store.rows import NATURAL_PROTOCOL, check_column, read_own_rows
 from tenuto.store.same_attacks import check_same_attacks
 
 ATTACKS_FOLDER = "attacks"
@@ -264,7 +264,10 @@ class RunFolder(BaseFolder):
 
     def read_split(self) -> Split | None:
         """The split; None where it is not recorded. Raises `FileError` or `DataError`."""
-        return read_split(self.split) if is_file(self.split) else None
+        if not is_file(self.split):
+            return None
+        with own_table(self.split):
+            return read_split(self.split)
 
     def _check_weights(self, rows: pd.DataFrame, path: Path) -> None:
         """Raise `CheckpointError` where rows record other weights; without weights, or a record, they count."""
@@ -318,7 +321,7 @@ class RunFolder(BaseFolder):
                 or a clip that is not in this part of the run's split.
         """
         path, split = self.rows(protocol, part), self.read_split()
-        rows = read_rows(path)
+        rows = read_own_rows(path)
         check_column(rows, "protocol", str(protocol), str(path))
         check_column(rows, "split", part, str(path))
         self._check_weights(rows, path)

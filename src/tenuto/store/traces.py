@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tenuto.errors import FileError
-from tenuto.files import read_bytes, read_csv, write_bytes
+from tenuto.files import own_table, read_bytes, read_csv, write_bytes
 from tenuto.sinks import Sink
 from tenuto.store.budgets import norm_of
 
@@ -45,14 +45,15 @@ def read_traces(path: Path) -> pd.DataFrame:
     columns = tuple(map(str, NO_TRACES))
     if text.strip() == ",".join(columns):
         return NO_TRACES.copy()
-    return read_csv(
-        path,
-        columns=columns,
-        text=("settings", "clip"),
-        integers=("step",),
-        numbers=TRACE_NUMBERS,
-        content=text,
-    )
+    with own_table(path):
+        return read_csv(
+            path,
+            columns=columns,
+            text=("settings", "clip"),
+            integers=("step",),
+            numbers=TRACE_NUMBERS,
+            content=text,
+        )
 
 
 def log_traces(traces: pd.DataFrame, rows: pd.DataFrame, sink: Sink) -> None:
