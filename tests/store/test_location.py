@@ -89,6 +89,15 @@ def test_recordings_are_told_from_models(tmp_path):
     assert [is_recording(place) for place in (*recordings, *models)] == [True] * 3 + [False] * 2
 
 
+@pytest.mark.parametrize("name", ["m.pt", "m.PT2", "m.onnx"])
+def test_the_file_of_a_model_from_elsewhere_is_to_be_adopted(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    assert not is_recording(tmp_path / name)
+    for locate in (locate_run, locate_model):
+        with pytest.raises(ConfigError, match=f"tenuto adopt .*{name}"):
+            locate(tmp_path / name)
+
+
 def test_a_folder_without_a_model_is_no_model(tmp_path):
     (tmp_path / "cache").mkdir()
     with pytest.raises(CheckpointError, match="cache: is a folder without a model"):

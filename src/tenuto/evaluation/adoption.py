@@ -16,7 +16,6 @@ from tenuto.evaluation.runs import OpenedRun, assembled
 from tenuto.files import write_bytes, write_json, write_text
 from tenuto.models import checkpoint
 from tenuto.models.adoption import (
-    SUFFIXES,
     FrontEnd,
     Model,
     inputs_of,
@@ -27,7 +26,7 @@ from tenuto.models.adoption import (
 from tenuto.models.foreign import ForeignModel, identify
 from tenuto.models.matching import judged_on
 from tenuto.models.recogniser import Recogniser, predict
-from tenuto.store.run import RunFolder
+from tenuto.store.run import SUFFIXES, RunFolder
 from tenuto.training.loop import run_signature
 
 FAR = 0.5
@@ -76,11 +75,11 @@ class Offered:
         recogniser = recogniser_of(foreign, about, inputs, self.system, fingerprint)
         warn_if_random(recogniser.network, inputs, len(about.emotions))
         return recogniser, about, foreign
+
     def check(self) -> None:
         """Try it, before data are prepared for it. Raises `ModelError`, `TrustError` or `FileError`."""
         inputs = inputs_of(self.described, Normalisation(0.0, 1.0), self.front_end, self.trust)
         open_model(self.model, self.described, inputs, self.trust)
-
 
     def configuration(
         self, prepared: Prepared, data: DataConfig, seed: int, threads: int

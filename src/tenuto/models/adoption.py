@@ -20,12 +20,11 @@ from tenuto.models.foreign.trust import check_trust, moved_to
 from tenuto.models.heads import Prediction
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.systems import Network
+from tenuto.store.run import SUFFIXES
 
 Model = str | Path | nn.Module | Callable[..., Any]
 FrontEnd = str | Callable[..., Any]
 
-SUFFIXES = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
-"""Kind of a model file -> ending of its copy in the run folder."""
 
 EXAMPLES = 3
 

@@ -29,7 +29,7 @@ from tenuto.models.released import load_reference_state
 from tenuto.models.systems import CONCEPTS_WITHOUT_RATINGS, NETWORKS
 from tenuto.store.exported import ModelFolder
 from tenuto.store.location import locate_model
-from tenuto.store.run import RunFolder, check_readable, is_file
+from tenuto.store.run import SUFFIXES, RunFolder, check_readable, is_file
 
 CHECKPOINT_FORMAT = "tenuto-checkpoint-1"
 IMPORTED = "imported"

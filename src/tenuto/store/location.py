@@ -7,7 +7,7 @@ from pathlib import Path
 from tenuto.audio.loading import EXTENSIONS
 from tenuto.errors import CheckpointError, ConfigError, counted, did_you_mean
 from tenuto.store.exported import ModelFolder
-from tenuto.store.run import RunFolder, is_file, listed
+from tenuto.store.run import SUFFIXES, RunFolder, is_file, listed
 from tenuto.store.study import StudyFolder
 
 Place = str | Path
@@ -26,9 +26,10 @@ def pretrained_models() -> dict[str, Path]:
 
 
 def is_recording(place: Place) -> bool:
-    """Whether a name is that of a recording: by its ending, or a file that is no checkpoint."""
+    """Whether a name is that of a recording: by its ending, or a file that is no checkpoint or model."""
     path = Path(place)
-    return path.suffix.lower() in EXTENSIONS or (path.suffix != ".safetensors" and is_file(path))
+    is_model = path.suffix.lower() in (".safetensors", *SUFFIXES.values())
+    return path.suffix.lower() in EXTENSIONS or (not is_model and is_file(path))
 
 
 def path_of(place: object) -> Path:
@@ -76,6 +77,7 @@ def locate_run(place: Place) -> Path:
         ConfigError: No such run, or several; a study, a recording, a checkpoint or a model that is no run.
     """
     path = complete(place)
+    _refuse_foreign(path)
     if not path.is_dir():
         raise _not_a_run(path)
     if ModelFolder(path).exists():
@@ -98,6 +100,7 @@ def locate_model(place: Place) -> Path:
         CheckpointError: No such model.
     """
     path = complete(place)
+    _refuse_foreign(path)
     if not path.exists():
         models = pretrained_models()
         if str(place) in models:
@@ -131,6 +134,14 @@ def _refuse_study(path: Path) -> None:
         raise ConfigError(
             f"{path}: is a study with {counted(len(runs), 'run')}, not a run. Name one of them: "
             f"{_some([run.path for run in runs])}. Type `tenuto report {path} --out report.html` for the whole study."
+        )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise `ConfigError` for the file of a model from elsewhere, which also `tenuto export` writes."""
+    if path.suffix.lower() in SUFFIXES.values() and is_file(path):
+        raise ConfigError(
+            f"{path}: is the file of a model, not a run. Type `tenuto adopt {path}`, and name the run that it makes."
         )
 
 

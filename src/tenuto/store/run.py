@@ -26,6 +26,9 @@ ON = "on"
 TRACE = ".trace.csv.gz"
 """Suffix of the file of traces, next to the rows."""
 
+SUFFIXES = {"torchscript": ".pt", "export": ".pt2", "onnx": ".onnx"}
+"""Kind of a model file from elsewhere -> ending of its copy in the run folder."""
+
 CONFIG = "config.yaml"
 BACKGROUND = "training_predictions.csv"
 """Predictions for the training clips next to a checkpoint, the background of explanations."""

@@ -25,11 +25,10 @@ from tenuto.data.synthesis import is_complete
 from tenuto.errors import ConfigError, counted
 from tenuto.evaluation.natural import unmeasured
 from tenuto.files import sha256_file
-from tenuto.models.adoption import SUFFIXES
 from tenuto.models.systems import NETWORKS, check_network
 from tenuto.settings import first_repeated
 from tenuto.store.natural import GRADED_PROTOCOL
-from tenuto.store.run import RunFolder, is_natural
+from tenuto.store.run import SUFFIXES, RunFolder, is_natural
 from tenuto.store.study import StudyFolder
 from tenuto.study import journal
 from tenuto.study.adopted import identified, seeds_of, unidentified
