@@ -227,7 +227,8 @@ def test_one_output(shape):
 @pytest.mark.parametrize(
     ("function", "options", "words"),
     [
-        (lambda x: {"scores": pair(x), "hidden": x}, {}, ["scores", "hidden", "output"]),
+        (lambda x: {"scores": pair(x), "hidden": x}, {}, ["scores", "hidden", "`output='scores'`"]),
+        (lambda x: (pair(x), x), {}, ["2 outputs", "`output=0`"]),
         (lambda x: {"scores": pair(x)}, {"output": "score"}, ["'score'", "scores"]),
         (lambda x: (pair(x), x), {"output": 2}, ["'2'", "0", "1"]),
         (pair, {"output": "scores"}, ["'scores'", "leave the output out"]),

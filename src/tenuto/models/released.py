@@ -27,7 +27,7 @@ def load_reference_state(path: str | Path) -> BackboneNetwork:
         raise CheckpointError(str(error)) from error
     except Exception as error:  # a foreign file can make the restricted unpickler fail in any way
         raise CheckpointError(
-            f"{path}: not a plain file of weights ({_first_line(error)}). It was not executed."
+            f"{path}: not a plain file of weights, and not executed. Give a state dictionary that torch.save wrote."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds no dictionary of tensors. Use a released state dictionary.")

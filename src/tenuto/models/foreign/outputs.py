@@ -112,9 +112,10 @@ def _only(value: Any) -> Any:
             f"it returns {_described(value)}, must be an array with one row per clip (Tensor, NumPy, numbers)."
         )
     if len(parts) > 1:
+        first = next(iter(parts))
         raise ModelError(
-            f"it returns {len(parts)} outputs: {_listed(parts)}. Name the one that holds the predictions with the "
-            f"parameter output, for example {next(iter(parts))!r}; names separated by commas join several."
+            f"it returns {len(parts)} outputs: {_listed(parts)}. Name the one that holds the predictions, for example "
+            f"`output={first if first.isdigit() else repr(first)}`; names separated by commas join several."
         )
     return _only(next(iter(parts.values())))
 
