@@ -243,6 +243,20 @@ def test_a_run_is_judged_on_other_data(home, run):
     assert "holds results on data" in sentence(home("evaluate", folder, "--root", "music"))
 
 
+def test_few_other_data_are_refused_with_what_can_be_done_and_remarked_on(home, run):
+    shutil.copytree("music", "few", dirs_exist_ok=True)
+    Path("few/tenuto.yaml").write_text(COLUMNS)
+    table = Path("few/table.csv")
+    header, *lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([header, *lines[:6]]))
+    refusal = sentence(home("evaluate", run, "--data", "folder", "--root", "few"))
+    assert "6 clips cannot be split" in refusal
+    assert "--split" not in refusal
+    table.write_text("".join([header, *lines[:12]]))
+    outcome = home("evaluate", run, "--data", "folder", "--root", "few")
+    assert "R2 is not defined on these test clips" in " ".join(outcome.stderr.split())
+
+
 def test_a_function_with_parameters_that_builds_the_model_is_named_as_one(home):
     Path("built.py").write_text(CODE.read_text() + "\n\ndef network(path):\n    return WaveformCNN()\n")
     refusal = sentence(home("adopt", "built.py:network", *OUTPUTS, *WINDOW))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,9 +47,13 @@ class Metrics(Displayed):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """A sentence where the model is worse than a constant prediction."""
-        sentence = worse_than_constant(self.report)
-        return () if sentence is None else (sentence,)
+        """A sentence where the model is worse than a constant prediction, and where R2 is not defined."""
+        sentences = [worse_than_constant(self.report)]
+        if math.isnan(self.report["test"]["r2"]["overall"]):
+            sentences.append(
+                "R2 is not defined on these test clips: they are fewer than two, or all rated alike."
+            )
+        return tuple(filter(None, sentences))
 
     @property
     def parts(self) -> tuple[str, ...]:

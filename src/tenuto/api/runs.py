@@ -480,7 +480,13 @@ def _on(run: RunFolder, config: RunConfig, settings: DataConfig, prepared: Prepa
     if prepared.fingerprint == read_fingerprint(run.checkpoint):
         return run.path
     on = run.on(prepared.name, prepared.fingerprint)
-    split = draw_split(prepared.index, settings.split, settings.split_seed)
+    try:
+        split = draw_split(prepared.index, settings.split, settings.split_seed)
+    except DataError as error:  # its advice is for those who train, where a split is chosen
+        raise DataError(
+            f"{str(error).partition('. ')[0]}. Add recordings, or name the part of every clip in a CSV and judge the "
+            "run in Python, where data is tenuto.api.datasets.data_config(root, split='FILE.csv')."
+        ) from error
     if on.config.is_file():
         if on.read_split() != split:
             raise ConfigError(
