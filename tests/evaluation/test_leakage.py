@@ -151,6 +151,11 @@ def test_a_run_reports_every_measure(opened, prepared):
     assert result.summary.equals(measure(opened["A2M2E"], "train").summary)
 
 
+def test_a_seed_is_no_negative_number(opened):
+    with pytest.raises(ConfigError, match="seed must be a whole number of at least 0, got -1"):
+        measure(opened["A2M2E"], "train", seed=-1)
+
+
 def test_against_itself_a_bottleneck_is_complete(opened):
     result = measure(opened["A2M2E"], "train", black_box=opened["A2M2E"])
     assert result.black_box == opened["A2M2E"].name

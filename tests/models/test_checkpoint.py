@@ -108,6 +108,7 @@ def test_windows_cover_everything(frames, starts):
         (np.array([0.1, 1e39]), "finite values"),
         (np.full(900, 1000, np.int16), "got int16. Divide whole numbers"),
         (np.full(900, 1 + 1j), "got complex128"),
+        (["song.mp3"], r"expected one audio file or a waveform, got \['song.mp3'\]"),
         (torch.zeros(900, requires_grad=True), "must be an array of floats"),
     ],
 )

@@ -29,8 +29,8 @@ def adopt(
 def adopt(model: Model, *, emotions: Sequence[str] | str, root: Source, **settings: Any) -> Run: ...
 
 
-@checked
-def adopt(  # type: ignore[misc]
+@checked  # type: ignore[misc]
+def adopt(
     model: Model,
     *,
     emotions: Sequence[str] | str,

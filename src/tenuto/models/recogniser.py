@@ -173,7 +173,7 @@ def read_waveform(source: str | Path | ArrayLike, rate: int = SAMPLE_RATE) -> ND
         raise AudioError(
             f"a waveform must be an array of floats ({one_line(error)}). Give a NumPy array."
         ) from error
-    if samples.dtype.kind not in "biuf":
+    if samples.dtype.kind not in "biufc":
         raise AudioError(f"expected one audio file or a waveform, got {one_line(reprlib.repr(source), 80)}.")
     if samples.dtype.kind != "f":
         raise AudioError(
