@@ -442,6 +442,7 @@ def test_what_is_no_run_is_named(run, call, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda run: tenuto.attribute(run, "1", epsilon=0.1), "epsilon is no parameter of attribute"),
         (lambda run: run.attack(0.1), r"got 0\.1\. Give one such as APGD\(Linf\(0\.05\)\)"),
         (lambda run: tenuto.attack_recording(run, "song.wav", NO_ATTACK), "Give one such as APGD"),
         (

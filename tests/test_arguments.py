@@ -101,6 +101,7 @@ def sing(
     span: tuple[float, float] = (0, 1),
     gains: Mapping[str, float] | None = None,
     key: Literal["major", "minor"] = "major",
+    order: Mapping[str, Any] | None = None,
     by: Sung | Unknown | None = None,  # type: ignore[name-defined]  # noqa: F821
 ) -> str:
     """Return the tune, or fail inside."""
@@ -122,6 +123,7 @@ def sing(
             {"gains": {"high": "1"}},
             "gains must be a mapping, each value a number or None, got {'high': '1'}.",
         ),
+        ({"order": 3}, "order must be a mapping or None, got 3."),
         ({"key": 3}, "key must be 'major' or 'minor', got 3."),
         ({"time": 3}, "time is no parameter of sing. Did you mean times? Valid: tune, times, level, words, "),
     ],

@@ -165,7 +165,7 @@ def _words(hint: Any) -> str:
     if origin in (Sequence, tuple, list, Iterable):
         return f"{LIST}{_words(parts[0])}"
     if origin is Mapping:
-        return f"a mapping, each value {_words(parts[1])}"
+        return "a mapping" + ("" if parts[1] is Any else f", each value {_words(parts[1])}")
     if hint in NUMBERS:
         return NUMBERS[hint][1]
     kind = origin or hint
