@@ -521,6 +521,13 @@ def test_concepts_are_described(study, tmp_path):
             lambda run, out: tenuto.report(run.folder.parents[1], out / "r.html"),
             "tenuto.api.reports.make_page",
         ),
+        (lambda run, out: tenuto.compare(out=out), "tenuto.analysis.comparison.compare"),
+        (
+            lambda run, out: tenuto.describe(
+                run.folder.parents[1] / "corpus", "synthetic", out=out / "c.csv"
+            ),
+            "tenuto.data.signal.signal_concepts",
+        ),
         (
             lambda run, out: tenuto.attack_recording(run, "song.mp3", out=out),
             "tenuto.evaluation.recording.attack_recording",

@@ -19,6 +19,7 @@ from tenuto.analysis.optimality import Optimality, compare_attacks
 from tenuto.api.progress import SILENT, Progress
 from tenuto.arguments import as_list, checked
 from tenuto.errors import ConfigError
+from tenuto.files import check_writable
 from tenuto.reporting import write_comparison, write_curves
 from tenuto.store.location import complete, path_of
 from tenuto.store.natural import GRADED_PROTOCOL
@@ -215,6 +216,8 @@ def compare(
         DataError: Systems that were not attacked on the same clips.
         ConfigError: An unknown pair.
     """
+    if out is not None:
+        check_writable(out)
     chosen = rows(source, protocol, epsilon, db=db, norm=norm, unit=unit, logs=logs, runs_file=runs_file)
     with progress.bar("comparisons", None) as advance:
         compared = comparison.compare(chosen, settings, advance)

@@ -19,7 +19,7 @@ from tenuto.data.duplicates import Duplicate, duplicates, is_recognisable
 from tenuto.data.label_order import LabelOrder, label_orders
 from tenuto.data.layout import files_below, is_audio
 from tenuto.errors import ConfigError, DataError, TenutoError
-from tenuto.files import followed, read_text, write_csv
+from tenuto.files import check_writable, followed, read_text, write_csv
 from tenuto.settings import parse_yaml
 
 FOLDER_FILE = "tenuto.yaml"
@@ -147,6 +147,8 @@ def describe(
     """
     from tenuto.data.signal import describe as compute
 
+    if out is not None:
+        check_writable(followed(out).parent)
     dataset = open_dataset(as_data_config(config, root), root)
     with progress.bar("descriptors", len(dataset.index)) as advance:
         description = compute(dataset, None if cache is None else Path(cache), workers, advance)
