@@ -22,7 +22,7 @@ from tenuto.data.midlevel import CONCEPTS
 from tenuto.data.soundtracks import EMOTIONS, Soundtracks
 from tenuto.errors import CheckpointError, ConfigError, FileError, counted, one_line, quote
 from tenuto.files import read_safetensors, sha256_file, write_safetensors, write_text
-from tenuto.models.adoption import SUFFIXES, FrontEnd, Model, reopen, trust_adopted
+from tenuto.models.adoption import FrontEnd, Model, reopen, trust_adopted
 from tenuto.models.foreign.identity import weights_sha256
 from tenuto.models.recogniser import Recogniser
 from tenuto.models.released import load_reference_state
