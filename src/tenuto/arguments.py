@@ -80,13 +80,13 @@ def _check(
     """Raise `ConfigError` for the first argument that its parameter does not take."""
     parameters, hints = _parameters(function), _hints(function)
     placed = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    named = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    keywords = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-        for name in (name for name in kwargs if name not in named):
-            valid = did_you_mean(name, [one for one in named if one != "self"])
+        for name in (name for name in kwargs if name not in keywords):
+            valid = did_you_mean(name, [one for one in keywords if one != "self"])
             raise ConfigError(f"{name} is no parameter of {function.__name__}. {valid}")
     values = dict(zip((one.name for one in placed), args, strict=False))
-    for name, value in [*values.items(), *((name, kwargs[name]) for name in named if name in kwargs)]:
+    for name, value in [*values.items(), *((name, kwargs[name]) for name in keywords if name in kwargs)]:
         if not _fits(value, hints[name]):
             sentence = f"{name} must be {_words(hints[name])}, got {_text(value)}."
             raise ConfigError(f"{sentence} {advice.get(name, '')}".rstrip())

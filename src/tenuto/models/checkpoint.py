@@ -236,8 +236,8 @@ def _load_file(path: Path, model: Model | None, front_end: FrontEnd | None, trus
         raise CheckpointError(
             f"{path}: not a Tenuto checkpoint ({type(error).__name__}: {one_line(error, 160)})."
         ) from error
-    stored = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
-    recogniser = reopen(adopted, about, stored, model, front_end, trust)
+    stored_model = path.with_name(f"model{SUFFIXES.get(adopted.kind, '')}")
+    recogniser = reopen(adopted, about, stored_model, model, front_end, trust)
     return dataclasses.replace(recogniser, path=path, settings=settings)
 
 

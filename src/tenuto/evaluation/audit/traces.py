@@ -45,7 +45,7 @@ class SearchPath:
         clips: By clip: ``first`` and ``best``, the loss at the clean input and the best of all; ``steps`` and
             ``before``, evaluations of the start that found the best, and the best loss before their last tenth;
             ``returned``, loss of the result; ``converged``, whether it reports its goal. Of a function that is not
-            Tenuto's also ``tried``, see `_tried`.
+            Tenuto's also ``attempts``, see `_attempts`.
     """
 
     attack: Attack
@@ -62,7 +62,7 @@ class SearchPath:
         starts = {clip: _start_of_best(own, length) for clip, own in by_clip}
         clips[["steps", "before"]] = pd.DataFrame.from_dict(starts, orient="index").reindex(clips.index)
         if attack.access == "foreign":
-            clips["tried"] = _tried(trace).reindex(clips.index, fill_value=0)
+            clips["attempts"] = _attempts(trace).reindex(clips.index, fill_value=0)
         recorded = returned.reindex(columns=["loss", "converged"])
         return cls(attack, clips.join(recorded).rename(columns={"loss": "returned"}))
 
@@ -95,13 +95,13 @@ def _start_of_best(points: pd.DataFrame, length: int | None) -> tuple[int, float
     return int(steps), float(best_early)
 
 
-def _tried(trace: pd.DataFrame) -> pd.Series[int]:
+def _attempts(trace: pd.DataFrame) -> pd.Series[int]:
     """By clip, how many perturbations its trace has other than the one it may start from and its result."""
     is_result = trace["step"] == trace.groupby("clip")["step"].transform("max")
-    tried: pd.Series[int] = (
+    attempts: pd.Series[int] = (
         trace[(trace["size"] > 0) & (trace["step"] > 1) & ~is_result].groupby("clip").size()
     )
-    return tried
+    return attempts
 
 
 def _hidden_search(path: SearchPath) -> str:
@@ -117,7 +117,7 @@ def _hidden_search(path: SearchPath) -> str:
 
 def _untraced_search(path: SearchPath) -> str:
     """The same of a function that searches without the model that it is given."""
-    if path.attack.access == "foreign" and not path.clips["tried"].any():
+    if path.attack.access == "foreign" and not path.clips["attempts"].any():
         return "evaluates no point but its result, inside its budget, with the model that it is given"
     return ""
 
