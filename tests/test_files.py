@@ -189,7 +189,7 @@ def test_a_damaged_table_of_tenuto_is_to_be_made_again(tmp_path):
     with pytest.raises(FileError) as error, files.own_table(path):
         files.read_csv(path)
     assert str(error.value) == (
-        f"{path}: is damaged (line 3 has 1 fields, the header has 2). "
+        f"{path}: is damaged (line 3 has 1 field, the header has 2). "
         "Delete it and run the command that wrote it again."
     )
 

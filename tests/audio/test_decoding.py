@@ -223,7 +223,7 @@ def test_only_files_are_read(tmp_path):
 def test_what_the_decoder_says_of_damage_is_kept_and_not_printed(recording, capfd):
     path = recording(VBR[:3000] + b"\x55" * 200 + VBR[3200:])
     description = load_and_describe(path)[1]
-    assert description.warnings()[0].startswith("it is damaged (1 times, first: part2_3_length")
+    assert description.warnings()[0].startswith("it is damaged (1 time, first: part2_3_length")
     assert capfd.readouterr().err == ""
 
 

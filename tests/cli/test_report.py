@@ -17,7 +17,7 @@ from tenuto.evaluation.audit.findings import NOT_EVALUATED, judge
 from tenuto.files import write_csv, write_json, write_safetensors
 from tenuto.reporting import verdicts
 from tenuto.reporting.page.clips import clips_to_show
-from tenuto.store.rows import mark_worst, read_rows
+from tenuto.store.rows import mark_worst, read_rows, write_rows
 from tenuto.store.run import RunFolder
 from tests.reporting import made_up
 from tests.reporting.made_up_report import PROTOCOL, plain, stored
@@ -144,15 +144,18 @@ def test_concepts_without_a_linear_layer_behind_them_leave_the_gallery(tenuto, o
     assert "Gallery" not in lacks(tenuto, own_study[0], *data)
 
 
-def test_a_run_that_was_trained_further_costs_gallery_and_gain(tenuto, own_study, data):
+def test_a_run_that_was_trained_further_is_refused_and_left_out(tenuto, refused, own_study, tmp_path):
     folder, run, path = own_study
-    rows = read_rows(path)
-    write_csv(path, rows.assign(checkpoint="0" * 64, clean_tension=rows["clean_tension"] + 0.1))
-    result = lacks(tenuto, folder, *data)
-    assert "was attacked with other weights or another perturbation" in result["Gallery"]
-    assert (
-        result["Head gain"] == f"{run.name} has other weights now than when it was attacked; attack it again."
+    write_csv(path, read_rows(path).assign(checkpoint="0" * 64))
+    assert f"{path}: was made with other weights than those in" in refused(
+        "report", folder, "--out", tmp_path
     )
+    other = RunFolder(run.with_name("other"))
+    write_rows(other.rows(path.stem), made_up.run(run="other", clips=2, protocol=path.stem))
+    outcome = tenuto("report", folder, "--out", tmp_path / "report.html")
+    assert outcome.exit_code == 0
+    assert f"{path}: was made with other weights" in outcome.stderr
+    assert "Not in the report: Run left out: " in outcome.stderr
 
 
 def test_a_missing_perturbation_costs_the_gallery_alone(tenuto, own_study, data):

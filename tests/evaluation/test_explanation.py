@@ -127,7 +127,7 @@ def test_a_background_of_other_weights_is_not_used(recogniser, background, tmp_p
 def test_a_background_of_other_names_is_refused(recogniser, background, tmp_path):
     background.write(tmp_path, recogniser)
     other = dataclasses.replace(recogniser, emotions=("valence", "energy"))
-    with pytest.raises(FileError, match=f"{BACKGROUND}: no column emotion_energy"):
+    with pytest.raises(FileError, match=rf"{BACKGROUND}: is damaged \(no column emotion_energy\)"):
         Background.read(tmp_path, other)
 
 

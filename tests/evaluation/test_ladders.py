@@ -174,7 +174,7 @@ def test_rows_of_earlier_weights_are_refused(fresh):
     robustness.attack(fresh, brief)
     retrained(fresh)
     fresh.files.perturbations(brief).unlink()
-    with pytest.raises(CheckpointError, match=r"brief\.csv: belongs to other weights than .*checkpoint"):
+    with pytest.raises(CheckpointError, match=r"brief\.csv: was made with other weights than .*checkpoint"):
         robustness.attack(fresh, brief)
 
 

@@ -403,7 +403,7 @@ def test_rows_of_earlier_weights_are_refused(run, tmp_path):
     save(
         RunFolder(folder).checkpoint, dataclasses.replace(run.recogniser, width=2 * run.recogniser.width), {}
     )
-    with pytest.raises(CheckpointError, match="belongs to other weights"):
+    with pytest.raises(CheckpointError, match="was made with other weights"):
         baseline.natural(copy)
 
 

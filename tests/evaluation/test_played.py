@@ -124,9 +124,9 @@ def test_a_gallery_chooses_clips_by_how_far_they_move(run, tmp_path, undrawn):
 
 def test_a_gallery_refuses_what_is_not_there(run, tmp_path):
     opened, out = with_progress(run, SILENT), tmp_path / "gallery.html"
-    with pytest.raises(ConfigError, match="at least one run"):
+    with pytest.raises(ConfigError, match="runs is empty"):
         gallery([], out)
-    for clips, message in ((0, "clips must be a whole number of at least 1"), ([], "at least one clip")):
+    for clips, message in ((0, "clips must be a whole number of at least 1"), ([], "clips is empty")):
         with pytest.raises(ConfigError, match=message):
             gallery(opened, out, clips)
     with pytest.raises(DataError, match="clip nothing has 0 rows"):

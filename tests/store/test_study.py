@@ -129,10 +129,10 @@ def test_rows_of_other_weights_are_not_rows_of_the_run(study):
     assert set(study.rows(PROTOCOL)["run"]) == {first.name, second.name}
     second.checkpoint.write_bytes(b"weights of a later epoch")
     with pytest.raises(
-        CheckpointError, match=rf"{PROTOCOL}\.csv: belongs to other weights than .*checkpoint"
+        CheckpointError, match=rf"{PROTOCOL}\.csv: was made with other weights than .*checkpoint"
     ):
         study.rows(PROTOCOL)
-    with pytest.warns(FolderWarning, match="belongs to other weights .* The run is left out"):
+    with pytest.warns(FolderWarning, match="was made with other weights .* The run is left out"):
         assert set(read_study(study.path, PROTOCOL)["run"]) == {first.name}
     second.checkpoint.unlink()  # nothing to compare with, as in published results
     assert len(study.rows(PROTOCOL)["run"].unique()) == 2

@@ -24,10 +24,10 @@ from tenuto.evaluation.audit import Data, audit as run_audit, open_sources
 from tenuto.evaluation.linear_head import head_gain, linear_head
 from tenuto.evaluation.resynthesis import resynthesise_clips
 from tenuto.evaluation.runs import OpenedRun, open_run
-from tenuto.files import check_writable, followed, sha256_file, write_text
+from tenuto.files import check_writable, followed, write_text
 from tenuto.models.checkpoint import load
 from tenuto.reporting.page.clips import clips_to_show, runs_to_show
-from tenuto.reporting.page.inputs import PageInputs, gather, read_findings, weights_of
+from tenuto.reporting.page.inputs import PageInputs, gather, read_findings
 from tenuto.reporting.page.report import make_page, render
 from tenuto.store.location import complete
 from tenuto.store.perturbations import saved_rows
@@ -227,17 +227,14 @@ def _with_findings(
 
 
 def _with_gains(inputs: PageInputs, folders: Mapping[str, Path]) -> PageInputs:
-    """The inputs with the head gain of every run whose rows were made with the weights in its checkpoint."""
+    """The inputs with the head gain of every run that has weights, those of its rows."""
     gains, remarks = {}, []
-    for run, rows in inputs.rows.groupby("run", sort=False):
+    for run in inputs.rows["run"].unique():
         folder = folders.get(str(run))
         if folder is None or not RunFolder(folder).checkpoint.is_file():
             continue
         try:
-            if weights_of(rows) - {sha256_file(RunFolder(folder).checkpoint)}:
-                remarks.append(f"{run} has other weights now than when it was attacked; attack it again.")
-            else:
-                gains[str(run)] = head_gain(load(folder).network)
+            gains[str(run)] = head_gain(load(folder).network)
         except TenutoError as error:
             remarks.append(f"{run}: {error}")
     return _with_remarks(dataclasses.replace(inputs, gains=gains), "gain", remarks)

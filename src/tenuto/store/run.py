@@ -278,8 +278,8 @@ class RunFolder(BaseFolder):
             return
         if not rows["checkpoint"].dropna().isin([sha256_file(self.checkpoint)]).all():
             raise CheckpointError(
-                f"{path}: belongs to other weights than {self.checkpoint}, such as those before training went on. "
-                "Delete the file and run `tenuto attack` or `tenuto natural` again."
+                f"{path}: was made with other weights than those in {self.checkpoint}. If training has gone on since, "
+                "delete the rows and run `tenuto attack` or `tenuto natural` again, else restore the weights."
             )
 
     def read_training(self) -> dict[str, Any]:
