@@ -103,11 +103,12 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
     Names that are imported for type checkers alone are not known here; these parameters take any value.
     """
-    hints = {}
+    hints: dict[str, Any] = {}
     for one in _parameters(function):
-        hint = Any if one.annotation is one.empty else one.annotation
+        annotated = types.SimpleNamespace(__annotations__={"hint": one.annotation})
         try:
-            hints[one.name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
+            known = one.annotation is not one.empty
+            hints[one.name] = typing.get_type_hints(annotated, function.__globals__)["hint"] if known else Any
         except NameError:
             hints[one.name] = Any
     return hints
