@@ -103,12 +103,11 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
     Names that are imported for type checkers alone are not known here; these parameters take any value.
     """
-    hints: dict[str, Any] = {}
+    hints = {}
     for one in _parameters(function):
-        annotated = types.SimpleNamespace(__annotations__={"hint": one.annotation})
+        hint = Any if one.annotation is one.empty else one.annotation
         try:
-            known = one.annotation is not one.empty
-            hints[one.name] = typing.get_type_hints(annotated, function.__globals__)["hint"] if known else Any
+            hints[one.name] = eval(hint, function.__globals__) if isinstance(hint, str) else hint
         except NameError:
             hints[one.name] = Any
     return hints
